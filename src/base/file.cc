@@ -1,0 +1,143 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+namespace geist {
+namespace {
+
+Error errno_error(const char* what, const std::string& path) {
+  return errorf("%s: %s: %s", path.c_str(), what, std::strerror(errno));
+}
+
+struct Descriptor {
+  int fd;
+  ~Descriptor() {
+    if (fd >= 0) ::close(fd);
+  }
+};
+
+}  // namespace
+
+Result<MappedFile> MappedFile::open(const std::string& path) {
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (file.fd < 0) return errno_error("cannot open", path);
+  struct stat info {};
+  if (::fstat(file.fd, &info) != 0) return errno_error("cannot stat", path);
+  if (!S_ISREG(info.st_mode)) return errorf("%s: not a regular file", path.c_str());
+  const size_t size = static_cast<size_t>(info.st_size);
+  if (size == 0) return MappedFile(nullptr, 0, path);
+  void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd, 0);
+  if (data == MAP_FAILED) return errno_error("cannot map", path);
+  return MappedFile(static_cast<const std::byte*>(data), size, path);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      path_(std::move(other.path_)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  std::swap(path_, other.path_);
+  return *this;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+void MappedFile::release(size_t offset, size_t size) const {
+  GEIST_CHECK(offset <= size_ && size <= size_ - offset);
+  const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  const size_t begin = (offset + page - 1) / page * page;
+  const size_t end = (offset + size) / page * page;
+  if (begin < end) ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);
+}
+
+Result<std::string> read_file(const std::string& path, size_t size_max) {
+  const bool is_stdin = path == "-";
+  const Descriptor file{is_stdin ? ::dup(STDIN_FILENO) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (file.fd < 0) return errno_error("cannot open", path);
+  std::string contents;
+  char buffer[1 << 16];
+  for (;;) {
+    const ssize_t got = ::read(file.fd, buffer, sizeof buffer);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return errno_error("cannot read", path);
+    if (got == 0) return contents;
+    if (contents.size() + static_cast<size_t>(got) > size_max)
+      return errorf("%s: larger than the %zu bytes that are accepted here", path.c_str(), size_max);
+    contents.append(buffer, static_cast<size_t>(got));
+  }
+}
+
+Result<AtomicFile> AtomicFile::create(const std::string& path) {
+  std::string temporary = path + ".tmp." + std::to_string(::getpid());
+  std::FILE* file = std::fopen(temporary.c_str(), "wbe");
+  if (file == nullptr) return errno_error("cannot create", temporary);
+  return AtomicFile(path, std::move(temporary), file);
+}
+
+AtomicFile::AtomicFile(AtomicFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      temporary_(std::move(other.temporary_)),
+      file_(std::exchange(other.file_, nullptr)),
+      size_(other.size_) {}
+
+AtomicFile::~AtomicFile() {
+  if (file_ == nullptr) return;
+  std::fclose(file_);
+  ::unlink(temporary_.c_str());
+}
+
+Status AtomicFile::write(std::span<const std::byte> bytes) {
+  GEIST_CHECK(file_ != nullptr);
+  if (std::fwrite(bytes.data(), 1, bytes.size(), file_) != bytes.size())
+    return errno_error("cannot write", temporary_);
+  size_ += bytes.size();
+  return {};
+}
+
+Status AtomicFile::commit() {
+  GEIST_CHECK(file_ != nullptr);
+  if (std::fflush(file_) != 0 || ::fsync(::fileno(file_)) != 0)
+    return errno_error("cannot write", temporary_);
+  std::FILE* file = std::exchange(file_, nullptr);
+  if (std::fclose(file) != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    const Error error = errno_error("cannot rename into place", path_);
+    ::unlink(temporary_.c_str());
+    return error;
+  }
+  std::string folder = std::filesystem::path(path_).parent_path().string();
+  if (folder.empty()) folder = ".";
+  const Descriptor directory{::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  if (directory.fd >= 0) ::fsync(directory.fd);
+  return {};
+}
+
+Status write_file(const std::string& path, std::string_view contents) {
+  GEIST_ASSIGN(AtomicFile file, AtomicFile::create(path));
+  GEIST_TRY(file.write(contents));
+  return file.commit();
+}
+
+uint64_t available_memory_bytes() {
+  std::FILE* file = std::fopen("/proc/meminfo", "re");
+  if (file == nullptr) return 0;
+  char line[256];
+  unsigned long long kib = 0;
+  while (std::fgets(line, sizeof line, file) != nullptr)
+    if (std::sscanf(line, "MemAvailable: %llu kB", &kib) == 1) break;
+  std::fclose(file);
+  return kib * 1024;
+}
+
+}  // namespace geist

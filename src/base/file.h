@@ -1,0 +1,72 @@
+// Files: reading whole, mapping, and writing so that a crash leaves the old file or the new one,
+// never a part. Every file Geist writes goes through AtomicFile.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace geist {
+
+// A read-only private mapping of a whole file. The bytes stay valid while the object lives.
+// Another process that truncates a mapped file makes reads fault: Geist's own writers never do
+// that, since they rename.
+class MappedFile {
+ public:
+  static Result<MappedFile> open(const std::string& path);
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  ~MappedFile();
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  const std::string& path() const { return path_; }
+
+  // Tells the kernel that this range is no longer needed; it is read again from disk when touched.
+  void release(size_t offset, size_t size) const;
+
+ private:
+  MappedFile(const std::byte* data, size_t size, std::string path)
+      : data_(data), size_(size), path_(std::move(path)) {}
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+  std::string path_;
+};
+
+// Reads a whole file, or standard input for "-". Refuses more than size_max bytes.
+Result<std::string> read_file(const std::string& path, size_t size_max = size_t{1} << 32);
+
+// Writes to PATH.tmp.PID and renames onto PATH at commit(), after fsync of the file and its folder.
+// Destruction without commit() removes the temporary file.
+class AtomicFile {
+ public:
+  static Result<AtomicFile> create(const std::string& path);
+  AtomicFile(AtomicFile&& other) noexcept;
+  AtomicFile& operator=(AtomicFile&&) = delete;
+  ~AtomicFile();
+
+  // Appends. A short write (full disk) is an error that names the path.
+  Status write(std::span<const std::byte> bytes);
+  Status write(std::string_view text) { return write(std::as_bytes(std::span(text))); }
+  uint64_t size() const { return size_; }
+  Status commit();
+
+ private:
+  AtomicFile(std::string path, std::string temporary, std::FILE* file)
+      : path_(std::move(path)), temporary_(std::move(temporary)), file_(file) {}
+  std::string path_, temporary_;
+  std::FILE* file_ = nullptr;
+  uint64_t size_ = 0;
+};
+
+Status write_file(const std::string& path, std::string_view contents);
+
+// Bytes of memory that a new allocation can take without swapping (MemAvailable); 0 if unknown.
+uint64_t available_memory_bytes();
+
+}  // namespace geist
