@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""Holds the shape of the source tree: the ranks of ARCHITECTURE.md, headers that compile alone,
+the size of files, and a run file of under 500 lines.
+
+usage: structure_test.py SOURCE_DIR [CXX [C++ flags for headers ...]]
+"""
+import concurrent.futures
+import pathlib
+import re
+import subprocess
+import sys
+
+# From the ground up. A folder includes only folders of a lower rank, never one beside or above it.
+RANKS = {"base": 0, "kernels": 1, "gguf": 2, "text": 2, "sandbox": 2, "store": 2, "model": 3,
+         "engine": 4, "train": 4, "guard": 5, "os": 6, "tools": 6, "think": 7, "swarm": 7,
+         "server": 8, "cli": 9}
+FILE_LINES_MAX = 800
+RUN_FILE_LINES_MAX = 499
+INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
+
+
+def include_faults(source, folder, path, text):
+    for target in INCLUDE.findall(text):
+        if (path.parent / target).exists() and "/" not in target:
+            yield f'{path}: include "{target}" by its full path, "{folder}/{target}"'
+            continue
+        other = target.split("/")[0]
+        if not (source / target).exists() or other not in RANKS:
+            yield f'{path}: "{target}" is not a header of a ranked folder; use <> for libraries'
+        elif other != folder and RANKS[other] >= RANKS[folder]:
+            yield f"{path}: {folder} (rank {RANKS[folder]}) must not include {other} (rank {RANKS[other]})"
+
+
+def tree_faults(root):
+    source = root / "src"
+    for path in sorted(source.rglob("*")):
+        if path.suffix not in (".h", ".cc") or not path.is_file():
+            continue
+        folder = path.relative_to(source).parts[0]
+        if folder not in RANKS:
+            yield f"{path}: folder {folder} has no rank; add it here and in ARCHITECTURE.md"
+            continue
+        text = path.read_text()
+        lines = text.count("\n")
+        if lines > FILE_LINES_MAX:
+            yield f"{path}: {lines} lines; split it (at most {FILE_LINES_MAX})"
+        if path.suffix == ".h" and "#pragma once" not in text:
+            yield f"{path}: no #pragma once"
+        yield from include_faults(source, folder, path, text)
+    run_file = root / "run" / "geist.c"
+    if run_file.exists() and run_file.read_text().count("\n") > RUN_FILE_LINES_MAX:
+        yield f"{run_file}: the run file must stay under 500 lines"
+    architecture = (root / "ARCHITECTURE.md").read_text()
+    for folder in sorted(p.name for p in source.iterdir() if p.is_dir()):
+        if f"src/{folder}" not in architecture:
+            yield f"ARCHITECTURE.md does not mention src/{folder}"
+
+
+def header_faults(root, compiler):
+    # Instruction-set headers (simd_avx2.h and the like) compile only in their own units.
+    headers = [p for p in sorted((root / "src").rglob("*.h"))
+               if not re.search(r"(_inl|_avx2|_avx512|_avx512vnni)\.h$", p.name)]
+
+    def check(header):
+        run = subprocess.run([*compiler, "-std=c++20", "-fsyntax-only", "-x", "c++", f"-I{root / 'src'}",
+                              str(header)], capture_output=True, text=True)
+        return f"{header} does not compile alone:\n{run.stderr}" if run.returncode else None
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        yield from filter(None, pool.map(check, headers))
+
+
+def main():
+    root = pathlib.Path(sys.argv[1])
+    faults = list(tree_faults(root))
+    if len(sys.argv) > 2:
+        faults += list(header_faults(root, sys.argv[2:]))
+    for fault in faults:
+        print(fault)
+    print(f"structure: {len(faults)} faults")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
