@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""Times geist and llama.cpp in turn on the same files and prints medians of paired ratios.
+
+usage: bench/compare.py MODEL.gguf [--types Q4_0,Q8_0,Q4_K_M,F16] [--threads 1,2] [--rounds 5]
+                        [--prefill 512] [--decode 64] [--cpu VARIANT] [--csv FILE]
+
+MODEL is requantised to each type (geist quantize) into bench/.cache. The peer is llama.cpp as shipped
+in the npm package node-llama-cpp, installed into .peers/ (ignored by git). It picks the best of its
+builds for this processor; --cpu icelake (or haswell, skylakex, ...) leaves it only that one, for
+machines whose newest units (AMX) geist does not use yet.
+"""
+import argparse
+import csv
+import json
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+GEIST = ROOT / "build" / "release" / "geist"
+PEERS = ROOT / ".peers"
+PACKAGES = ["node-llama-cpp@3.22.1", "@node-llama-cpp/linux-x64@3.22.1"]
+
+
+def install_peer(cpu):
+    folder = PEERS / (f"llama-{cpu}" if cpu else "llama")
+    if not (folder / "node_modules" / "node-llama-cpp").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "package.json").write_text('{"name": "peer", "private": true}\n')
+        print(f"installing {PACKAGES[0]} into {folder.relative_to(ROOT)}", file=sys.stderr)
+        subprocess.run(["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", *PACKAGES],
+                       cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    if cpu:
+        bins = folder / "node_modules/@node-llama-cpp/linux-x64/bins/linux-x64"
+        for library in bins.glob("libggml-cpu-*.so"):
+            if library.name != f"libggml-cpu-{cpu}.so":
+                library.unlink()
+    return folder
+
+
+def run_json(command, cwd=None):
+    done = subprocess.run([str(c) for c in command], cwd=cwd, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stderr}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def run_geist(model, threads, args):
+    result = run_json([GEIST, "bench", model, "-t", threads, "-p", args.prefill, "-n", args.decode,
+                       "--repeat", 1, "--json"])
+    row = result["results"][0] if "results" in result else result
+    return {"prefill": row["prefill_tokens_per_s"], "decode": row["decode_tokens_per_s"]}
+
+
+def run_peer(folder, model, threads, args):
+    return run_json(["node", ROOT / "bench/peer_llama.mjs", model, threads, args.prefill, args.decode, 1],
+                    cwd=folder)
+
+
+def requantised(model, kind):
+    out = ROOT / "bench/.cache" / f"{model.stem}.{kind}.gguf"
+    if not out.exists():
+        out.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run([GEIST, "quantize", model, out, kind], check=True)
+    return out
+
+
+def compare(kind, model, threads, args, peer):
+    pairs = []
+    for _ in range(args.rounds):  # in turn, so that a change of the machine's speed meets both
+        pairs.append((run_geist(model, threads, args), run_peer(peer, model, threads, args)))
+    row = {"type": kind, "threads": threads, "bytes": model.stat().st_size,
+           "peer_backend": pairs[0][1]["backend"]}
+    for work in ("prefill", "decode"):
+        row[f"{work}_geist"] = round(statistics.median(g[work] for g, _ in pairs), 2)
+        row[f"{work}_peer"] = round(statistics.median(p[work] for _, p in pairs), 2)
+        row[f"{work}_ratio"] = round(statistics.median(g[work] / p[work] for g, p in pairs), 3)
+    return row
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("model", type=pathlib.Path)
+    parser.add_argument("--types", default="Q4_0,Q8_0,Q4_K_M,F16")
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--prefill", type=int, default=512)
+    parser.add_argument("--decode", type=int, default=64)
+    parser.add_argument("--cpu", default="")
+    parser.add_argument("--csv", type=pathlib.Path)
+    args = parser.parse_args()
+    for tool in ("node", "npm"):
+        if shutil.which(tool) is None:
+            sys.exit(f"{tool} is missing: apt-get install nodejs npm")
+    peer = install_peer(args.cpu)
+    rows = []
+    for kind in args.types.split(","):
+        model = args.model.resolve() if kind == "asis" else requantised(args.model.resolve(), kind)
+        for threads in map(int, args.threads.split(",")):
+            rows.append(compare(kind, model, threads, args, peer))
+            r = rows[-1]
+            print(f"{kind:8} t={threads}  prefill {r['prefill_geist']:8.1f} / {r['prefill_peer']:8.1f} = "
+                  f"{r['prefill_ratio']:5.2f}   decode {r['decode_geist']:7.2f} / {r['decode_peer']:7.2f} = "
+                  f"{r['decode_ratio']:5.2f}", flush=True)
+    if args.csv:
+        args.csv.parent.mkdir(parents=True, exist_ok=True)
+        with args.csv.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=rows[0].keys())
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
