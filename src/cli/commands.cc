@@ -1,0 +1,91 @@
+// The registry, and what all commands have in common: help, version, and one-line errors for words
+// that are off.
+#include <CLI/CLI.hpp>
+#include <array>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "cli/command.h"
+#include "cli/interrupt.h"
+#include "cli/output.h"
+
+namespace geist::cli {
+
+#define GEIST_COMMAND(name) Command name##_command();
+#include "cli/commands.def"
+#undef GEIST_COMMAND
+
+std::span<const Command> commands() {
+  static const std::array kCommands = {
+#define GEIST_COMMAND(name) name##_command(),
+#include "cli/commands.def"
+#undef GEIST_COMMAND
+  };
+  return kCommands;
+}
+
+namespace {
+
+constexpr const char* kIntroduction =
+    "Geist runs language models from GGUF files on the CPU, exactly.\n"
+    "MODEL is a file or a name in the model store ($GEIST_HOME, by default ~/.geist/models).";
+
+std::string indented(std::string_view text) {
+  std::string out = "Examples:\n  ";
+  for (const char c : text) {
+    out += c;
+    if (c == '\n') out += "  ";
+  }
+  return out;
+}
+
+// "geist help" and "geist help NAME" are "geist --help" and "geist NAME --help".
+std::vector<std::string> words_of(int argc, const char* const* argv) {
+  std::vector<std::string> words(argv + 1, argv + argc);
+  if (!words.empty() && words[0] == "help") {
+    words.erase(words.begin());
+    words.resize(std::min<size_t>(words.size(), 1));
+    words.push_back("--help");
+  }
+  return words;
+}
+
+// CLI11 prints several lines for a usage error; we say one, and where to read more.
+int usage_error(const CLI::App& program, const CLI::ParseError& error) {
+  const auto chosen = program.get_subcommands();
+  const std::string where = chosen.empty() ? "" : " " + chosen[0]->get_name();
+  return usage("%s (see 'geist%s --help')", error.what(), where.c_str());
+}
+
+}  // namespace
+
+int run_program(int argc, const char* const* argv) {
+  install_interrupt_handler();
+  CLI::App program(kIntroduction, "geist");
+  program.set_version_flag("--version", "geist " GEIST_VERSION);
+  program.require_subcommand(0, 1);
+  program.footer("Each command explains itself: geist COMMAND --help");
+  std::vector<std::pair<CLI::App*, std::function<int()>>> configured;
+  for (const Command& command : commands()) {
+    CLI::App* app = program.add_subcommand(std::string(command.name), std::string(command.summary));
+    app->footer(indented(command.examples));
+    configured.emplace_back(app, command.configure(*app));
+  }
+  try {
+    auto words = words_of(argc, argv);
+    std::reverse(words.begin(), words.end());  // CLI11 takes them from the back
+    program.parse(words);
+  } catch (const CLI::Success& success) {  // --help, --version
+    return program.exit(success);
+  } catch (const CLI::ParseError& error) {
+    return usage_error(program, error);
+  }
+  for (const auto& [app, work] : configured) {
+    if (app->parsed()) return finish_output(work());
+  }
+  std::fputs(program.help().c_str(), stderr);
+  return kUsage;
+}
+
+}  // namespace geist::cli

@@ -1,0 +1,69 @@
+// A signal handler can reach nothing but globals, so the three below are the program's only ones.
+// They are lock-free atomics and fixed arrays: all that the handler does is async-signal-safe.
+#include "cli/interrupt.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <cstring>
+
+#include "base/check.h"
+#include "cli/command.h"
+
+namespace geist::cli {
+namespace {
+
+constexpr int kPathsMax = 8;
+constexpr size_t kPathBytesMax = 4096;
+
+struct PartialPath {
+  std::atomic<bool> used{false};
+  char path[kPathBytesMax];
+};
+
+std::atomic<bool> g_interrupted{false};
+std::atomic<int> g_catchers{0};
+PartialPath g_partial[kPathsMax];
+
+void handle(int signal) {
+  if (signal == SIGINT && g_catchers.load() > 0 && !g_interrupted.exchange(true)) return;
+  for (const PartialPath& partial : g_partial) {
+    if (partial.used.load()) ::unlink(partial.path);
+  }
+  _exit(signal == SIGINT ? kInterrupted : 128 + signal);
+}
+
+}  // namespace
+
+void install_interrupt_handler() {
+  struct sigaction action {};
+  action.sa_handler = handle;
+  sigemptyset(&action.sa_mask);
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+  action.sa_handler = SIG_IGN;
+  sigaction(SIGPIPE, &action, nullptr);
+}
+
+CatchInterrupt::CatchInterrupt() { g_catchers.fetch_add(1); }
+CatchInterrupt::~CatchInterrupt() { g_catchers.fetch_sub(1); }
+
+bool interrupted() { return g_interrupted.load(std::memory_order_relaxed); }
+void clear_interrupt() { g_interrupted.store(false); }
+
+RemoveOnInterrupt::RemoveOnInterrupt(const std::string& path) : slot_(-1) {
+  for (int slot = 0; slot < kPathsMax && slot_ < 0; ++slot) {
+    if (!g_partial[slot].used.load()) slot_ = slot;
+  }
+  GEIST_CHECK(slot_ >= 0);
+  const int length = std::snprintf(g_partial[slot_].path, kPathBytesMax, "%s.tmp.%ld", path.c_str(),
+                                   static_cast<long>(::getpid()));
+  g_partial[slot_].used.store(length > 0 && static_cast<size_t>(length) < kPathBytesMax);
+}
+
+RemoveOnInterrupt::~RemoveOnInterrupt() { g_partial[slot_].used.store(false); }
+
+}  // namespace geist::cli

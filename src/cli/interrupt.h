@@ -1,0 +1,39 @@
+// Ctrl-C. By default it ends the program at once with exit code 130, after removing the files that
+// are only partly written. A command that can stop cleanly opens a CatchInterrupt and asks
+// interrupted().
+#pragma once
+
+#include <string>
+
+namespace geist::cli {
+
+// Once, at the start of the program: SIGINT and SIGTERM. SIGPIPE is ignored (writes fail instead).
+void install_interrupt_handler();
+
+// While one lives, Ctrl-C sets a flag instead of ending the program; a second Ctrl-C that finds the
+// flag still set ends it all the same.
+class CatchInterrupt {
+ public:
+  CatchInterrupt();
+  ~CatchInterrupt();
+  CatchInterrupt(const CatchInterrupt&) = delete;
+  CatchInterrupt& operator=(const CatchInterrupt&) = delete;
+};
+
+bool interrupted();
+void clear_interrupt();
+
+// While one lives, a Ctrl-C that ends the program unlinks what AtomicFile (base/file.h) has written
+// for this path so far.
+class RemoveOnInterrupt {
+ public:
+  explicit RemoveOnInterrupt(const std::string& path);
+  ~RemoveOnInterrupt();
+  RemoveOnInterrupt(const RemoveOnInterrupt&) = delete;
+  RemoveOnInterrupt& operator=(const RemoveOnInterrupt&) = delete;
+
+ private:
+  int slot_;
+};
+
+}  // namespace geist::cli
