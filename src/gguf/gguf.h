@@ -1,9 +1,10 @@
 // GGUF, the parameters file (specification: ggml repository, docs/gguf.md; versions 2 and 3,
-// little-endian). Opening reads and checks the header only: no tensor data is touched, so a file larger than
-// memory opens at once. Every size is checked before it is multiplied, every extent against the file.
+// little-endian). Opening reads and checks the header only: no tensor data is touched, so a file
+// larger than memory opens at once. Every size is checked before it is multiplied, every extent
+// against the file.
 //
-// A File is immutable and may be read from many threads. Spans point into the mapping and live as long as
-// the File.
+// A File is immutable and may be read from many threads. Spans point into the mapping and live as
+// long as the File.
 #pragma once
 
 #include <cstddef>
@@ -24,18 +25,30 @@
 namespace geist::gguf {
 
 enum class ValueType : uint32_t {
-  kU8 = 0, kI8 = 1, kU16 = 2, kI16 = 3, kU32 = 4, kI32 = 5, kF32 = 6, kBool = 7, kString = 8, kArray = 9,
-  kU64 = 10, kI64 = 11, kF64 = 12,
+  kU8 = 0,
+  kI8 = 1,
+  kU16 = 2,
+  kI16 = 3,
+  kU32 = 4,
+  kI32 = 5,
+  kF32 = 6,
+  kBool = 7,
+  kString = 8,
+  kArray = 9,
+  kU64 = 10,
+  kI64 = 11,
+  kF64 = 12,
 };
 std::string_view value_type_name(ValueType type);
 
-// A metadata value. Integers of every width are held as int64 or uint64, floats as double; `type` keeps the
-// width for writing. Arrays hold one element type; arrays of arrays are refused.
+// A metadata value. Integers of every width are held as int64 or uint64, floats as double; `type`
+// keeps the width for writing. Arrays hold one element type; arrays of arrays are refused.
 struct Value {
   ValueType type = ValueType::kU32;
   ValueType element_type = ValueType::kU32;  // of arrays
-  std::variant<uint64_t, int64_t, double, bool, std::string, std::vector<uint64_t>, std::vector<int64_t>,
-               std::vector<double>, std::vector<bool>, std::vector<std::string>>
+  std::variant<uint64_t, int64_t, double, bool, std::string, std::vector<uint64_t>,
+               std::vector<int64_t>, std::vector<double>, std::vector<bool>,
+               std::vector<std::string>>
       data;
 
   static Value u32(uint32_t v);
@@ -52,18 +65,23 @@ struct Value {
 
 using Metadata = std::map<std::string, Value, std::less<>>;
 
-// Typed look-ups. The get_* functions give nothing when the key is absent and an error when it is there with
-// a type or value that does not fit: a mistyped key is never silently ignored. Any integer width is accepted.
+// Typed look-ups. The get_* functions give nothing when the key is absent and an error when it is
+// there with a type or value that does not fit: a mistyped key is never silently ignored. Any
+// integer width is accepted.
 Result<std::optional<int64_t>> get_int(const Metadata& metadata, std::string_view key);
 Result<std::optional<double>> get_float(const Metadata& metadata, std::string_view key);
 Result<std::optional<bool>> get_bool(const Metadata& metadata, std::string_view key);
 Result<std::optional<std::string>> get_string(const Metadata& metadata, std::string_view key);
-// Null when absent; an error when not an array of that kind.
+// Null when absent; an error when not an array of that kind. Arrays of bool count as integers 0
+// and 1.
 Result<const std::vector<std::string>*> get_strings(const Metadata& metadata, std::string_view key);
-Result<std::optional<std::vector<float>>> get_floats(const Metadata& metadata, std::string_view key);
-Result<std::optional<std::vector<int64_t>>> get_ints(const Metadata& metadata, std::string_view key);
+Result<std::optional<std::vector<float>>> get_floats(const Metadata& metadata,
+                                                     std::string_view key);
+Result<std::optional<std::vector<int64_t>>> get_ints(const Metadata& metadata,
+                                                     std::string_view key);
 
-// A tensor: dims[0] is the contiguous dimension ("columns"), as in the file. 1 to 4 dimensions, none zero.
+// A tensor: dims[0] is the contiguous dimension ("columns"), as in the file. 1 to 4 dimensions,
+// none zero.
 struct Tensor {
   std::string name;
   kernels::TensorType type = kernels::TensorType::kF32;
@@ -76,13 +94,16 @@ struct Tensor {
 
 class File {
  public:
-  // Opens a file; the first of a split (-00001-of-000NN.gguf) brings in the others.
+  // Opens a file; the first of a split (-00001-of-000NN.gguf) brings in the others, and its split.*
+  // keys are dropped, since the File is whole.
   static Result<File> open(const std::string& path);
-  // The parser itself, over bytes in memory (fuzzing, tests). Bytes must outlive the File.
+  // The parser itself, over bytes in memory (fuzzing, tests). Bytes must outlive the File. A part
+  // of a split stays alone.
   static Result<File> parse(std::span<const std::byte> bytes, const std::string& name);
-  // Assembled in memory (safetensors import, tests). `owned` keeps alive what the tensors point into.
-  static File assemble(Metadata metadata, std::vector<Tensor> tensors, std::shared_ptr<const void> owned,
-                       std::string name);
+  // Assembled in memory (safetensors import, tests). `owned` keeps alive what the tensors point
+  // into. Names must be unique and data of the right size: anything else is the caller's fault.
+  static File assemble(Metadata metadata, std::vector<Tensor> tensors,
+                       std::shared_ptr<const void> owned, std::string name);
 
   uint32_t version() const { return version_; }
   const std::string& name() const { return name_; }
@@ -104,18 +125,21 @@ class File {
   std::shared_ptr<const void> owned_;
 };
 
-// Writes a GGUF v3 file through a temporary name. Tensors are streamed: `produce` is called once a tensor,
-// in order, and must append exactly the tensor's bytes.
+// What a Writer is told of a tensor before it gets the data.
 struct TensorToWrite {
   std::string name;
   kernels::TensorType type;
   std::vector<int64_t> dims;
 };
 
+// Writes a GGUF v3 file through a temporary name (base/file.h). Tensors are streamed: one is in
+// memory at a time.
 class Writer {
  public:
   static constexpr uint64_t kAlignment = 32;
-  // Writes the header for these tensors; then call write_tensor() once for each, in order, then commit().
+  // Writes the header for these tensors; then call write_tensor() once for each, in order and with
+  // exactly its bytes, then commit(). general.alignment is left out of the metadata: the writer
+  // uses the default.
   static Result<Writer> create(const std::string& path, const Metadata& metadata,
                                std::vector<TensorToWrite> tensors);
   Status write_tensor(std::span<const std::byte> data);
