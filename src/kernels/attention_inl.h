@@ -1,0 +1,351 @@
+// Attention of many queries over pages of keys and values (attention.h), over the lanes of S.
+// Included only by attention_scalar.cc, attention_avx2.cc and attention_avx512.cc.
+//
+// A row is one (query, head) pair; all heads that share the kv head, of all consecutive queries
+// that share a page list, make the rows of a tile of up to kTileRows. Page by page:
+//   scores   keys in lanes: K[d][key] is loaded once for a block of rows, times q[row][d]
+//   broadcast; softmax  a row at a time, 32 keys in two vectors; the running maximum and 16 sums
+//   stay in the tile; values   elements of o in lanes: V[key][d] once for a block of rows, times
+//   e[row][key] broadcast;
+//            o accumulates in the caller's output, in registers across the keys of a page.
+// A page (key_dim + value_dim) * 32 floats is read from memory once a tile. Order of accumulation:
+// docs/numerics.md; it is that of one row alone, so blocking changes no bit.
+//
+// Keys that a row may not see: a page that no row of the tile sees is not read. Within a page the
+// visible keys of a row are one range, since positions are consecutive and the label is the page's;
+// scores of keys outside it are computed (lanes do not mix) and dropped by selection, never by
+// arithmetic, and their values are not read.
+#pragma once
+
+#include "kernels/kernels.h"
+#include "kernels/simd_math.h"
+
+namespace geist::kernels {
+
+template <class S>
+struct Attention {
+  using F = typename S::F;
+  using Reg = typename S::Reg;
+  using T = typename Reg::T;
+
+  static constexpr int kTileRows = 64;
+  static constexpr int kKeyRegs = S::kAccumulators > 4 ? 2 : 1;   // keys of a step, in Reg
+  static constexpr int kBlockRows = S::kAccumulators / kKeyRegs;  // rows of a block
+  static constexpr int kKeyStep = kKeyRegs * Reg::kLanes;
+
+  struct Row {
+    const AttentionQuery* query;
+    const float* q;
+    float* o;
+    int32_t head;
+    float max;
+    bool seen;
+  };
+  struct Tile {
+    int32_t rows;
+    int32_t page_count;
+    Row row[kTileRows];
+    alignas(64) float sums[kTileRows][16];
+  };
+  // A row that sees keys [begin, end) of the page at hand.
+  struct Active {
+    int32_t row, begin, end;
+  };
+
+  // ---- scores
+
+  // score[row][key] = sum over d ascending of q[row][d] * k[d][key], for keys [first, first +
+  // kKeyStep).
+  template <int kRows>
+  static GEIST_INLINE void score_step(const float* const* q, const float* k, int32_t dim,
+                                      float* score) {
+    T acc[kRows][kKeyRegs];
+    for (int i = 0; i < kRows; ++i) {
+      for (int j = 0; j < kKeyRegs; ++j) acc[i][j] = Reg::zero();
+    }
+    for (int32_t d = 0; d < dim; ++d, k += kPageTokens) {
+      T key[kKeyRegs];
+#pragma GCC unroll 4
+      for (int j = 0; j < kKeyRegs; ++j) key[j] = Reg::load(k + j * Reg::kLanes);
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i) {
+        const T factor = Reg::set1(q[i][d]);
+#pragma GCC unroll 4
+        for (int j = 0; j < kKeyRegs; ++j) acc[i][j] = Reg::fma(factor, key[j], acc[i][j]);
+      }
+    }
+    for (int i = 0; i < kRows; ++i) {
+      for (int j = 0; j < kKeyRegs; ++j) {
+        Reg::store(score + i * kPageTokens + j * Reg::kLanes, acc[i][j]);
+      }
+    }
+  }
+
+  template <int kRows>
+  static void score_rows(const float* const* q, const float* k, int32_t dim, int32_t count,
+                         float* score) {
+    for (int32_t first = 0; first < count; first += kKeyStep) {
+      score_step<kRows>(q, k + first, dim, score + first);
+    }
+  }
+
+  // ---- softmax
+
+  struct Bias {
+    float scale, cap, slope;
+    bool has_slope;
+    int32_t distance;  // position of the page's first key minus the query's
+  };
+
+  static GEIST_INLINE F adjust(F s, const Bias& bias, int32_t first_key) {
+    s = S::mul(s, S::set1(bias.scale));
+    if (bias.cap != 0.0f) s = simd_softcap<S>(s, S::set1(bias.cap));
+    if (bias.has_slope) {
+      s = S::fma(S::set1(bias.slope), S::count_from(bias.distance + first_key), s);
+    }
+    return s;
+  }
+
+  // Turns 32 scores into exponentials (+0 outside [begin, end)), updates maximum and sums, and
+  // returns what o is to be scaled by.
+  static float softmax_step(float* score, const Bias& bias, int32_t begin, int32_t end, float& max,
+                            float* sums) {
+    const F lowest = S::set1(-__builtin_inff());
+    const auto low_mask = S::range(begin, end);
+    const auto high_mask = S::range(begin - 16, end - 16);
+    const F low = S::select(low_mask, adjust(S::load(score), bias, 0), lowest);
+    F high = lowest;
+    if (end > 16) high = S::select(high_mask, adjust(S::load(score + 16), bias, 16), lowest);
+
+    const float top = S::max_lane(S::max(low, high));
+    const float new_max = max > top ? max : top;
+    const F shift = S::set1(new_max);
+    const F c = simd_exp<S>(S::sub(S::set1(max), shift));
+    const F e_low = S::select(low_mask, simd_exp<S>(S::sub(low, shift)), S::zero());
+    F l = S::add(S::mul(S::load(sums), c), e_low);
+    S::store(score, e_low);
+    if (end > 16) {
+      const F e_high = S::select(high_mask, simd_exp<S>(S::sub(high, shift)), S::zero());
+      l = S::add(l, e_high);
+      S::store(score + 16, e_high);
+    }
+    S::store(sums, l);
+    max = new_max;
+    float lane[16];
+    S::store(lane, c);
+    return lane[0];
+  }
+
+  // ---- values
+
+  // o[row][d] = o[row][d] * c[row], then e[row][key] * v[key][d] added for keys [begin, end)
+  // ascending, for kRegs registers of d; `n` of the last register's lanes exist.
+  template <int kRows, int kRegs>
+  static GEIST_INLINE void value_step(float* const* o, const float* e, const float* c,
+                                      const float* v, int64_t v_stride, int32_t begin, int32_t end,
+                                      int64_t d, int64_t n) {
+    T acc[kRows][kRegs];
+    for (int i = 0; i < kRows; ++i) {
+      const T factor = Reg::set1(c[i]);
+      for (int j = 0; j < kRegs; ++j) {
+        const float* from = o[i] + d + j * Reg::kLanes;
+        acc[i][j] = Reg::mul(j + 1 < kRegs ? Reg::load(from) : Reg::load_n(from, n), factor);
+      }
+    }
+    v += begin * v_stride + d;
+    for (int32_t key = begin; key < end; ++key, v += v_stride) {
+      T value[kRegs];
+#pragma GCC unroll 16
+      for (int j = 0; j < kRegs; ++j) {
+        const float* from = v + j * Reg::kLanes;
+        value[j] = j + 1 < kRegs ? Reg::load(from) : Reg::load_n(from, n);
+      }
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i) {
+        const T factor = Reg::set1(e[i * kPageTokens + key]);
+#pragma GCC unroll 16
+        for (int j = 0; j < kRegs; ++j) acc[i][j] = Reg::fma(factor, value[j], acc[i][j]);
+      }
+    }
+    for (int i = 0; i < kRows; ++i) {
+      for (int j = 0; j < kRegs; ++j) {
+        float* to = o[i] + d + j * Reg::kLanes;
+        if (j + 1 < kRegs) {
+          Reg::store(to, acc[i][j]);
+        } else {
+          Reg::store_n(to, acc[i][j], n);
+        }
+      }
+    }
+  }
+
+  template <int kRows>
+  static void value_rows(float* const* o, const float* e, const float* c, const float* v,
+                         int64_t dim, int32_t begin, int32_t end) {
+    constexpr int kRegs = S::kAccumulators / kRows < 8 ? S::kAccumulators / kRows : 8;
+    constexpr int64_t kWide = kRegs * Reg::kLanes;
+    int64_t d = 0;
+    for (; d + kWide <= dim; d += kWide) {
+      value_step<kRows, kRegs>(o, e, c, v, dim, begin, end, d, Reg::kLanes);
+    }
+    for (; d < dim; d += Reg::kLanes) {
+      const int64_t n = dim - d < Reg::kLanes ? dim - d : Reg::kLanes;
+      value_step<kRows, 1>(o, e, c, v, dim, begin, end, d, n);
+    }
+  }
+
+  // ---- a page
+
+  // Calls f.template operator()<n>(first) for parts of [0, count) of kRows, kRows / 2, ... 1 rows.
+  template <int kRows, class Call>
+  static GEIST_INLINE void in_parts(int count, int first, Call call) {
+    while (count - first >= kRows) {
+      call.template operator()<kRows>(first);
+      first += kRows;
+    }
+    if constexpr (kRows > 1) in_parts<kRows / 2>(count, first, call);
+  }
+
+  // The keys of a page that a query may see; empty when end <= begin.
+  static GEIST_INLINE Active visible(const AttentionQuery& query, int32_t index) {
+    const AttentionPage& page = query.pages[index];
+    if (index >= query.page_count || ((query.visible_labels >> (page.label & 63)) & 1) == 0) {
+      return {0, 0, 0};
+    }
+    const int64_t begin = static_cast<int64_t>(query.pos_begin) - page.first_pos;
+    const int64_t end = static_cast<int64_t>(query.pos_end) - page.first_pos;
+    return {0, begin > 0 ? (begin < page.count ? static_cast<int32_t>(begin) : page.count) : 0,
+            end < page.count ? (end > 0 ? static_cast<int32_t>(end) : 0) : page.count};
+  }
+
+  static int32_t find_active(const Tile& tile, int32_t index, Active* active) {
+    int32_t count = 0;
+    Active seen{0, 0, 0};
+    for (int32_t i = 0; i < tile.rows; ++i) {
+      const AttentionQuery* query = tile.row[i].query;
+      if (i == 0 || query != tile.row[i - 1].query) seen = visible(*query, index);
+      if (seen.begin < seen.end) active[count++] = {i, seen.begin, seen.end};
+    }
+    return count;
+  }
+
+  // Up to kBlockRows rows that all see something of the page.
+  static void page_block(const AttentionShape& shape, const AttentionPage& page, int32_t kv_head,
+                         Tile& tile, const Active* active, int count) {
+    alignas(64) float score[kBlockRows * kPageTokens];
+    const float* q[kBlockRows];
+    float* o[kBlockRows];
+    float c[kBlockRows];
+    int32_t end_max = 0;
+    for (int i = 0; i < count; ++i) {
+      q[i] = tile.row[active[i].row].q;
+      o[i] = tile.row[active[i].row].o;
+      end_max = active[i].end > end_max ? active[i].end : end_max;
+    }
+    const float* k = page.k + static_cast<int64_t>(kv_head) * shape.key_dim * kPageTokens;
+    in_parts<kBlockRows>(count, 0, [&]<int kRows>(int i) {
+      score_rows<kRows>(q + i, k, shape.key_dim, end_max, score + i * kPageTokens);
+    });
+
+    for (int i = 0; i < count; ++i) {
+      Row& row = tile.row[active[i].row];
+      const bool has_slope = shape.alibi_slopes != nullptr;
+      const Bias bias{shape.scale, shape.softcap, has_slope ? shape.alibi_slopes[row.head] : 0.0f,
+                      has_slope, page.first_pos - row.query->pos};
+      c[i] = softmax_step(score + i * kPageTokens, bias, active[i].begin, active[i].end, row.max,
+                          tile.sums[active[i].row]);
+      row.seen = true;
+    }
+
+    const float* v = page.v + static_cast<int64_t>(kv_head) * shape.value_dim * kPageTokens;
+    for (int first = 0; first < count;) {  // rows that see the same keys go together
+      const int32_t begin = active[first].begin, end = active[first].end;
+      int last = first + 1;
+      while (last < count && active[last].begin == begin && active[last].end == end) ++last;
+      in_parts<kBlockRows>(last, first, [&]<int kRows>(int i) {
+        value_rows<kRows>(o + i, score + i * kPageTokens, c + i, v, shape.value_dim, begin, end);
+      });
+      first = last;
+    }
+  }
+
+  // ---- a tile
+
+  static void finish_row(const AttentionShape& shape, Row& row, const float* sums) {
+    const int64_t n = shape.value_dim;
+    if (!row.seen) return;  // o is still 0
+    float total = S::sum(S::load(sums));
+    float factor = 1.0f;
+    if (shape.sinks != nullptr) {
+      const float sink = shape.sinks[row.head];
+      const float max = row.max > sink ? row.max : sink;
+      float lane[16];
+      S::store(lane,
+               simd_exp<S>(S::select(S::range(0, 1), S::set1(row.max - max), S::set1(sink - max))));
+      factor = lane[0];
+      total = __builtin_fmaf(total, lane[0], lane[1]);
+    }
+    const F c = S::set1(factor), inverse = S::set1(1.0f / total);
+    for (int64_t d = 0; d < n; d += 16) {
+      const int64_t left = n - d < 16 ? n - d : 16;
+      F o = S::load_n(row.o + d, left);
+      if (shape.sinks != nullptr) o = S::mul(o, c);
+      S::store_n(row.o + d, S::mul(o, inverse), left);
+    }
+  }
+
+  static void run_tile(const AttentionShape& shape, int32_t kv_head, Tile& tile) {
+    for (int32_t i = 0; i < tile.rows; ++i) {
+      Row& row = tile.row[i];
+      row.max = -__builtin_inff();
+      row.seen = false;
+      for (int j = 0; j < 16; ++j) tile.sums[i][j] = 0.0f;
+      for (int32_t d = 0; d < shape.value_dim; ++d) row.o[d] = 0.0f;
+    }
+    Active active[kTileRows];
+    for (int32_t index = 0; index < tile.page_count; ++index) {
+      const AttentionPage& page = tile.row[0].query->pages[index];
+      const int32_t count = find_active(tile, index, active);
+      for (int32_t i = 0; i < count; i += kBlockRows) {
+        const int32_t rows = count - i < kBlockRows ? count - i : kBlockRows;
+        page_block(shape, page, kv_head, tile, active + i, rows);
+      }
+    }
+    for (int32_t i = 0; i < tile.rows; ++i) finish_row(shape, tile.row[i], tile.sums[i]);
+  }
+
+  static void run(const AttentionShape& shape, const AttentionQuery* queries, int64_t query_count,
+                  int64_t kv_head) {
+    Tile tile;
+    tile.rows = 0;
+    tile.page_count = 0;
+    const int32_t group = shape.heads / shape.kv_heads;
+    const int32_t kv = static_cast<int32_t>(kv_head);
+    for (int64_t i = 0; i < query_count; ++i) {
+      const AttentionQuery& query = queries[i];
+      for (int32_t g = 0; g < group; ++g) {
+        const bool other_pages = tile.rows > 0 && tile.row[0].query->pages != query.pages;
+        if (other_pages || tile.rows == kTileRows) {
+          run_tile(shape, kv, tile);
+          tile.rows = 0;
+          tile.page_count = 0;
+        }
+        const int32_t head = kv * group + g;
+        Row& row = tile.row[tile.rows++];
+        row.query = &query;
+        row.q = query.q + static_cast<int64_t>(head) * shape.key_dim;
+        row.o = query.out + static_cast<int64_t>(head) * shape.value_dim;
+        row.head = head;
+        if (query.page_count > tile.page_count) tile.page_count = query.page_count;
+      }
+    }
+    if (tile.rows > 0) run_tile(shape, kv, tile);
+  }
+};
+
+template <class S>
+void fill_attention_kernels(Kernels& k) {
+  k.attention = Attention<S>::run;
+}
+
+}  // namespace geist::kernels

@@ -1,0 +1,31 @@
+// What each instruction set contributes to the table of kernels.h. Each function is defined in a
+// file of its own, compiled for its instruction set and called only after kernels.cc has asked the
+// processor.
+#pragma once
+
+#include "kernels/kernels.h"
+
+namespace geist::kernels {
+
+// Norms, activations, RoPE, dot: rows_*.cc.
+void fill_row_kernels_scalar(Kernels& k);
+void fill_row_kernels_avx2(Kernels& k);
+void fill_row_kernels_avx512(Kernels& k);
+
+// matmul_float: matmul_float_*.cc.
+void fill_float_kernels_scalar(Kernels& k);
+void fill_float_kernels_avx2(Kernels& k);
+void fill_float_kernels_avx512(Kernels& k);
+
+// attention: attention_*.cc.
+void fill_attention_kernels_scalar(Kernels& k);
+void fill_attention_kernels_avx2(Kernels& k);
+void fill_attention_kernels_avx512(Kernels& k);
+
+// matmul_panels, pack_panel, quantize_q8: panel_*.cc.
+void fill_panel_kernels_scalar(Kernels& k);
+void fill_panel_kernels_avx2(Kernels& k);
+void fill_panel_kernels_avx512(Kernels& k);
+void fill_panel_kernels_avx512vnni(Kernels& k);
+
+}  // namespace geist::kernels
