@@ -35,11 +35,12 @@ struct Vocabulary {
   std::vector<TokenType> types;     // may be empty: all normal
   std::vector<std::string> merges;  // BPE: "left right", best first
   TokenId bos = -1, eos = -1, eot = -1, unk = -1, sep = -1, pad = -1, cls = -1, mask = -1;
+  std::vector<TokenId> lstrip, rstrip;  // special tokens that take the white space on that side with them
   bool add_bos = false, add_eos = false, add_sep = false;
   bool add_space_prefix = true;     // SPM
   bool remove_extra_whitespaces = false;
   bool ignore_merges = false;       // a whole pre-token that is in the vocabulary is one token (llama 3)
-  bool clean_up_spaces = false;
+  bool clean_up_spaces = false;     // WordPiece decoding: no space before . , ! ? and contractions
   bool lowercase = true, strip_accents = true;  // WordPiece normaliser
 };
 
