@@ -1,0 +1,19 @@
+// Running another program for its output: no shell, so arguments are never interpreted.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace geist::cli {
+
+// Runs arguments[0] (found in PATH) with standard input empty and hands its standard output to
+// `sink` piece by piece. An error when it cannot be started, fails, or sink does.
+Status run_for_output(const std::vector<std::string>& arguments,
+                      const std::function<Status(std::span<const std::byte>)>& sink);
+
+}  // namespace geist::cli
