@@ -129,7 +129,7 @@ struct Reduced {
 Reduced reduce_half_pi(double x) {
   const double n = (x * 0x1.45f306dc9c883p-1 + kRoundingMagic) - kRoundingMagic;
   const double first = (x - n * 0x1.921fb4p+0) - n * 0x1.4442dp-24;
-  const DoubleDouble sum = two_sum(first, -(n * 0x1.846988p-48));
+  const DoubleDouble sum = two_sum(first, -(n * 0x1.84698p-48));
   const double low = sum.low - n * 0x1.3198a2e037073p-69;
   const DoubleDouble r = two_sum(sum.high, low);
   return {r.high, r.low, static_cast<int64_t>(n) & 3};
