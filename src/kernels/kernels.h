@@ -18,7 +18,7 @@ namespace geist::kernels {
 enum class Isa { kScalar, kAvx2, kAvx512 };  // kAvx512 uses VNNI where the processor has it
 
 // One block of 32 activations, quantised to 8 bits: x[i] ~ scale * codes[i]. See docs/numerics.md.
-struct alignas(16) Q8Block {
+struct alignas(64) Q8Block {
   int8_t codes[32];
   float scale;
   int32_t code_sum[2];  // of codes[0..15] and codes[16..31]

@@ -1,0 +1,7 @@
+#include "kernels/kernel_fill.h"
+
+namespace geist::kernels {
+
+void fill_panel_kernels_avx512(Kernels& kernels) { fill_panel_kernels_scalar(kernels); }
+
+}  // namespace geist::kernels
