@@ -18,7 +18,7 @@ Status add_tensors(std::vector<Tensor> part, const std::string& name, std::vecto
   for (Tensor& tensor : part) {
     if (!index->emplace(tensor.name, tensors->size()).second)
       return errorf("%s: damaged: the tensor %s is there twice; download it again", name.c_str(),
-                    quoted(tensor.name).c_str());
+                    quote_name(tensor.name).c_str());
     tensors->push_back(std::move(tensor));
   }
   return {};

@@ -97,7 +97,7 @@ class Parser {
     if (starts("ggjt") || starts("tjgg") || starts("lmgg") || starts("fmgg"))
       hint = "this is the format before GGUF; get the model as GGUF";
     return errorf("%s: not a GGUF file (it starts with %s); %s", file_.c_str(),
-                  quoted(magic).c_str(), hint);
+                  quote_name(magic).c_str(), hint);
   }
 
   // ---- pieces
@@ -145,7 +145,7 @@ class Parser {
     GEIST_TRY(read_string(out, size_max, what));
     if (out->empty()) return damaged(at, what + " is empty");
     if (out->find('\0') != std::string_view::npos || !is_valid_utf8(*out))
-      return damaged(at, what + " is not UTF-8 text: " + quoted(*out));
+      return damaged(at, what + " is not UTF-8 text: " + quote_name(*out));
     return {};
   }
 
@@ -154,12 +154,12 @@ class Parser {
     std::string_view key;
     GEIST_TRY(read_name(&key, kKeyBytesMax, "key " + std::to_string(header_.metadata.size())));
     if (header_.metadata.contains(key))
-      return damaged(at, "the key " + quoted(key) + " is there twice");
+      return damaged(at, "the key " + quote_name(key) + " is there twice");
     Value value;
     GEIST_TRY(read_type(&value.type, key));
     if (value.type == ValueType::kString) {
       std::string_view text;
-      GEIST_TRY(read_string(&text, kHeaderBytesMax, "the value of " + quoted(key)));
+      GEIST_TRY(read_string(&text, kHeaderBytesMax, "the value of " + quote_name(key)));
       value.data = std::string(text);
     } else if (value.type == ValueType::kArray) {
       GEIST_TRY(read_array(&value, key));
@@ -180,23 +180,23 @@ class Parser {
   Status read_type(ValueType* out, std::string_view key) {
     const size_t at = in_.offset();
     uint32_t number = 0;
-    if (!in_.take(&number)) return cut_short(4, "the type of " + quoted(key));
+    if (!in_.take(&number)) return cut_short(4, "the type of " + quote_name(key));
     if (number > static_cast<uint32_t>(ValueType::kF64))
-      return damaged(
-          at, "the key " + quoted(key) + " has the unknown value type " + std::to_string(number));
+      return damaged(at, "the key " + quote_name(key) + " has the unknown value type " +
+                             std::to_string(number));
     *out = static_cast<ValueType>(number);
     return {};
   }
 
   Error not_a_bool(std::string_view key) const {
     return damaged(in_.offset() - 1,
-                   "a value of " + quoted(key) + " is neither false (0) nor true (1)");
+                   "a value of " + quote_name(key) + " is neither false (0) nor true (1)");
   }
 
   template <typename T>
   Status read_scalar(Held<T>* out, std::string_view key) {
     Wire<T> number{};
-    if (!in_.take(&number)) return cut_short(sizeof(T), "the value of " + quoted(key));
+    if (!in_.take(&number)) return cut_short(sizeof(T), "the value of " + quote_name(key));
     if (std::same_as<T, bool> && number > 1) return not_a_bool(key);
     *out = static_cast<Held<T>>(number);
     return {};
@@ -206,19 +206,19 @@ class Parser {
     GEIST_TRY(read_type(&value->element_type, key));
     const size_t at = in_.offset();
     if (value->element_type == ValueType::kArray)
-      return damaged(at - 4,
-                     "the key " + quoted(key) + " is an array of arrays, which is not supported");
+      return damaged(
+          at - 4, "the key " + quote_name(key) + " is an array of arrays, which is not supported");
     uint64_t count = 0;
-    if (!in_.take(&count)) return cut_short(8, "the length of " + quoted(key));
+    if (!in_.take(&count)) return cut_short(8, "the length of " + quote_name(key));
     if (count > kArrayElementsMax - elements_)
-      return damaged(at,
-                     "the array " + quoted(key) + " claims " + std::to_string(count) + " elements");
+      return damaged(
+          at, "the array " + quote_name(key) + " claims " + std::to_string(count) + " elements");
     elements_ += count;
     if (value->element_type == ValueType::kString) return read_strings(value, count, key);
     return with_scalar(value->element_type, [&](auto zero) -> Status {
       using T = decltype(zero);
       if (in_.remaining() < count * sizeof(T))
-        return cut_short(count * sizeof(T), "the array " + quoted(key));
+        return cut_short(count * sizeof(T), "the array " + quote_name(key));
       std::vector<Held<T>> held(count);
       for (uint64_t i = 0; i < count; ++i) {
         Wire<T> number{};
@@ -232,14 +232,14 @@ class Parser {
   }
 
   Status read_strings(Value* value, uint64_t count, std::string_view key) {
-    if (in_.remaining() < count * 8) return cut_short(count * 8, "the array " + quoted(key));
+    if (in_.remaining() < count * 8) return cut_short(count * 8, "the array " + quote_name(key));
     std::vector<std::string> strings;
     strings.reserve(count);
     for (uint64_t i = 0; i < count; ++i) {
       uint64_t size = 0;
       std::string_view text;
-      if (!in_.take(&size)) return cut_short(8, "an element of " + quoted(key));
-      if (!in_.take_bytes(size, &text)) return cut_short(size, "an element of " + quoted(key));
+      if (!in_.take(&size)) return cut_short(8, "an element of " + quote_name(key));
+      if (!in_.take_bytes(size, &text)) return cut_short(size, "an element of " + quote_name(key));
       strings.emplace_back(text);
     }
     value->data = std::move(strings);
@@ -274,24 +274,24 @@ class Parser {
     GEIST_TRY(read_dims(&tensor));
     uint32_t number = 0;
     uint64_t offset = 0;
-    if (!in_.take(&number)) return cut_short(4, "the type of tensor " + quoted(name));
+    if (!in_.take(&number)) return cut_short(4, "the type of tensor " + quote_name(name));
     const auto info = kernels::tensor_type_info(number);
     if (!info)
       return errorf(
           "%s: tensor %s (byte %zu): type %u (%s) is not supported; get the model in another "
           "quantisation",
-          file_.c_str(), quoted(name).c_str(), at, number, unread_type_name(number));
+          file_.c_str(), quote_name(name).c_str(), at, number, unread_type_name(number));
     tensor.type = info->type;
     if (tensor.columns() % info->block_size != 0)
-      return damaged(at,
-                     "tensor " + quoted(name) + " has rows of " + std::to_string(tensor.columns()) +
-                         " elements, not a multiple of the " + std::to_string(info->block_size) +
-                         " of type " + std::string(info->name));
-    if (!in_.take(&offset)) return cut_short(8, "the offset of tensor " + quoted(name));
+      return damaged(
+          at, "tensor " + quote_name(name) + " has rows of " + std::to_string(tensor.columns()) +
+                  " elements, not a multiple of the " + std::to_string(info->block_size) +
+                  " of type " + std::string(info->name));
+    if (!in_.take(&offset)) return cut_short(8, "the offset of tensor " + quote_name(name));
     if (offset % alignment_ != 0)
-      return damaged(in_.offset() - 8, "the offset " + std::to_string(offset) + " of tensor " +
-                                           quoted(name) + " is not a multiple of the alignment " +
-                                           std::to_string(alignment_));
+      return damaged(in_.offset() - 8,
+                     "the offset " + std::to_string(offset) + " of tensor " + quote_name(name) +
+                         " is not a multiple of the alignment " + std::to_string(alignment_));
     offsets_.push_back(offset);
     header_.tensors.push_back(std::move(tensor));
     return {};
@@ -300,21 +300,23 @@ class Parser {
   Status read_dims(Tensor* tensor) {
     const size_t at = in_.offset();
     uint32_t count = 0;
-    if (!in_.take(&count)) return cut_short(4, "the dimensions of tensor " + quoted(tensor->name));
+    if (!in_.take(&count))
+      return cut_short(4, "the dimensions of tensor " + quote_name(tensor->name));
     if (count < 1 || count > kDimensionsMax)
-      return damaged(at, "tensor " + quoted(tensor->name) + " has " + std::to_string(count) +
+      return damaged(at, "tensor " + quote_name(tensor->name) + " has " + std::to_string(count) +
                              " dimensions, it must have 1 to " + std::to_string(kDimensionsMax));
     int64_t elements = 1;
     for (uint32_t i = 0; i < count; ++i) {
       uint64_t dim = 0;
-      if (!in_.take(&dim)) return cut_short(8, "the dimensions of tensor " + quoted(tensor->name));
+      if (!in_.take(&dim))
+        return cut_short(8, "the dimensions of tensor " + quote_name(tensor->name));
       if (dim == 0 || dim > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
         return damaged(in_.offset() - 8, "dimension " + std::to_string(i) + " of tensor " +
-                                             quoted(tensor->name) + " is " +
+                                             quote_name(tensor->name) + " is " +
                                              std::to_string(static_cast<int64_t>(dim)));
       const auto product = checked_mul<int64_t>(elements, static_cast<int64_t>(dim));
       if (!product)
-        return damaged(at, "the dimensions of tensor " + quoted(tensor->name) + " overflow");
+        return damaged(at, "the dimensions of tensor " + quote_name(tensor->name) + " overflow");
       elements = *product;
       tensor->dims.push_back(static_cast<int64_t>(dim));
     }
@@ -344,7 +346,7 @@ class Parser {
       const auto end = size && first ? checked_add<uint64_t>(*first, *size) : std::nullopt;
       if (!end || *end > kPlausibleFileBytes)
         return damaged(in_.offset(), "the size or offset of tensor " +
-                                         quoted(header_.tensors[i].name) + " overflows");
+                                         quote_name(header_.tensors[i].name) + " overflows");
       extents.push_back({*first, *end, i});
       if (*end > last.end) last = extents.back();
     }
@@ -352,7 +354,7 @@ class Parser {
       return errorf("%s: the file is cut short at byte %zu of %" PRIu64
                     " needed (tensor %s ends there); download it again",
                     file_.c_str(), bytes_.size(), last.end,
-                    quoted(header_.tensors[last.tensor].name).c_str());
+                    quote_name(header_.tensors[last.tensor].name).c_str());
     for (const Extent& extent : extents)
       header_.tensors[extent.tensor].data = bytes_.subspan(extent.begin, extent.end - extent.begin);
     return refuse_overlap(std::move(extents));
@@ -370,8 +372,8 @@ class Parser {
       if (extents[i].begin < extents[i - 1].end)
         return damaged(extents[i].begin,
                        "the data of tensors " +
-                           quoted(header_.tensors[extents[i - 1].tensor].name) + " and " +
-                           quoted(header_.tensors[extents[i].tensor].name) + " overlap");
+                           quote_name(header_.tensors[extents[i - 1].tensor].name) + " and " +
+                           quote_name(header_.tensors[extents[i].tensor].name) + " overlap");
     return {};
   }
 
@@ -390,7 +392,7 @@ Result<Header> parse_header(std::span<const std::byte> bytes, const std::string&
   return Parser(bytes, name).parse();
 }
 
-std::string quoted(std::string_view name) {
+std::string quote_name(std::string_view name) {
   constexpr size_t kBytesMax = 80;
   std::string out = "'";
   for (size_t i = 0; i < name.size() && out.size() < kBytesMax;) {

@@ -13,8 +13,8 @@ std::string describe(const Value& value) {
 }
 
 Error mismatch(std::string_view key, const Value& value, const char* expected) {
-  return errorf("key %s is of type %s, expected %s", quoted(key).c_str(), describe(value).c_str(),
-                expected);
+  return errorf("key %s is of type %s, expected %s", quote_name(key).c_str(),
+                describe(value).c_str(), expected);
 }
 
 const Value* find(const Metadata& metadata, std::string_view key) {
@@ -23,7 +23,7 @@ const Value* find(const Metadata& metadata, std::string_view key) {
 }
 
 Error too_large(std::string_view key, uint64_t value) {
-  return errorf("key %s: the value %llu is too large", quoted(key).c_str(),
+  return errorf("key %s: the value %llu is too large", quote_name(key).c_str(),
                 static_cast<unsigned long long>(value));
 }
 

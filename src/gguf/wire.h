@@ -111,6 +111,6 @@ class Cursor {
 
 // A name out of a file, fit for one line of an error: quoted, control characters and invalid UTF-8
 // escaped, cut when long.
-std::string quoted(std::string_view name);
+std::string quote_name(std::string_view name);
 
 }  // namespace geist::gguf

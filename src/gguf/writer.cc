@@ -81,7 +81,7 @@ uint64_t padding(uint64_t size) {
 // Bytes of a tensor's data, or what is wrong with its shape.
 Result<uint64_t> data_bytes(const TensorToWrite& tensor) {
   const auto fault = [&](const char* what) {
-    return errorf("tensor %s: %s", quoted(tensor.name).c_str(), what);
+    return errorf("tensor %s: %s", quote_name(tensor.name).c_str(), what);
   };
   if (tensor.name.empty() || tensor.name.size() > kTensorNameBytesMax)
     return fault("its name is empty or too long");
@@ -103,7 +103,7 @@ Status encode_metadata(const Metadata& metadata, Encoder* out) {
     if (key == kAlignmentKey) continue;  // this writer has its own, the default
     out->string(key);
     if (!out->value(value))
-      return errorf("key %s: the value does not match its type", quoted(key).c_str());
+      return errorf("key %s: the value does not match its type", quote_name(key).c_str());
   }
   return {};
 }
@@ -114,14 +114,15 @@ Status encode_tensors(const std::vector<TensorToWrite>& tensors, Encoder* out) {
   for (const TensorToWrite& tensor : tensors) {
     GEIST_ASSIGN(const uint64_t size, data_bytes(tensor));
     if (!names.insert(tensor.name).second)
-      return errorf("tensor %s is there twice", quoted(tensor.name).c_str());
+      return errorf("tensor %s is there twice", quote_name(tensor.name).c_str());
     out->string(tensor.name);
     out->number(static_cast<uint32_t>(tensor.dims.size()));
     for (const int64_t dim : tensor.dims) out->number(static_cast<uint64_t>(dim));
     out->number(static_cast<uint32_t>(tensor.type));
     out->number(offset);
     const auto end = checked_add(offset, size + padding(size));
-    if (!end) return errorf("tensor %s: the file would be too large", quoted(tensor.name).c_str());
+    if (!end)
+      return errorf("tensor %s: the file would be too large", quote_name(tensor.name).c_str());
     offset = *end;
   }
   return {};
