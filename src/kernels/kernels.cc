@@ -33,6 +33,7 @@ Kernels make_scalar() {
   fill_row_kernels_scalar(k);
   fill_float_kernels_scalar(k);
   fill_attention_kernels_scalar(k);
+  fill_panel_kernels_scalar(k);
   return k;
 }
 
@@ -44,6 +45,7 @@ Kernels make_avx2() {
   fill_row_kernels_avx2(k);
   fill_float_kernels_avx2(k);
   fill_attention_kernels_avx2(k);
+  fill_panel_kernels_avx2(k);
   return k;
 }
 
@@ -55,6 +57,7 @@ Kernels make_avx512() {
   fill_row_kernels_avx512(k);
   fill_float_kernels_avx512(k);
   fill_attention_kernels_avx512(k);
+  has_vnni ? fill_panel_kernels_avx512vnni(k) : fill_panel_kernels_avx512(k);
   return k;
 }
 #endif
