@@ -1,0 +1,268 @@
+// geist info: what a model is, from its file's header alone; no tensor data is touched, so a file
+// larger than memory answers at once.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "cli/command.h"
+#include "cli/output.h"
+#include "cli/store.h"
+#include "gguf/gguf.h"
+
+namespace geist::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct TypeShare {
+  std::string name;
+  int64_t tensors = 0, parameters = 0, bytes = 0;
+};
+
+struct Info {
+  std::string architecture, name, tokenizer, pre_tokenizer;
+  int64_t parameters = 0, tensor_bytes = 0;
+  std::vector<TypeShare> types;  // most bytes first
+  int64_t context_length = 0, embedding_length = 0, block_count = 0, feed_forward_length = 0;
+  int64_t head_count = 0, head_count_kv = 0, expert_count = 0, expert_used_count = 0,
+          vocab_size = 0;
+  int64_t kv_bytes_per_token = 0;  // f32 keys and values of all layers
+  bool chat_template = false;
+};
+
+// Typed look-ups that keep the first error.
+class Reader {
+ public:
+  Reader(const gguf::Metadata& metadata, std::string prefix)
+      : metadata_(metadata), prefix_(std::move(prefix)) {}
+
+  int64_t integer(const std::string& key, int64_t otherwise = 0) {
+    const auto value = gguf::get_int(metadata_, prefix_ + key);
+    if (!value.ok()) return note_error(value.error()), otherwise;
+    return value->value_or(otherwise);
+  }
+  std::string text(const std::string& key) {
+    const auto value = gguf::get_string(metadata_, key);
+    if (!value.ok()) return note_error(value.error()), "";
+    return value->value_or("");
+  }
+  // One number for all layers, or one for each; the sum over layers.
+  int64_t layer_sum(const std::string& key, int64_t layers, int64_t otherwise) {
+    const auto found = metadata_.find(prefix_ + key);
+    if (found == metadata_.end() || found->second.type != gguf::ValueType::kArray) {
+      return saturated(integer(key, otherwise), layers);
+    }
+    const auto values = gguf::get_ints(metadata_, prefix_ + key);
+    if (!values.ok()) return note_error(values.error()), 0;
+    int64_t sum = 0;
+    for (const int64_t value : **values) sum += std::clamp<int64_t>(value, 0, 1 << 20);
+    return sum;
+  }
+  static int64_t saturated(int64_t a, int64_t b) {
+    int64_t out;
+    return __builtin_mul_overflow(a, b, &out) ? INT64_MAX : out;
+  }
+  const Status& status() const { return status_; }
+
+ private:
+  void note_error(const Error& error) {
+    if (status_.ok()) status_ = error;
+  }
+  const gguf::Metadata& metadata_;
+  std::string prefix_;
+  Status status_;
+};
+
+void add_tensors(const gguf::File& file, Info& info) {
+  std::map<std::string, TypeShare> shares;
+  for (const gguf::Tensor& tensor : file.tensors()) {
+    const std::string name(kernels::tensor_type_info(tensor.type).name);
+    TypeShare& share = shares[name];
+    share.name = name;
+    share.tensors += 1;
+    share.parameters += tensor.elements();
+    share.bytes += static_cast<int64_t>(tensor.data.size());
+  }
+  for (const auto& [name, share] : shares) {
+    info.parameters += share.parameters;
+    info.tensor_bytes += share.bytes;
+    info.types.push_back(share);
+  }
+  std::stable_sort(info.types.begin(), info.types.end(),
+                   [](const TypeShare& a, const TypeShare& b) { return a.bytes > b.bytes; });
+}
+
+Result<Info> read_info(const gguf::File& file) {
+  Info info;
+  add_tensors(file, info);
+  Reader general(file.metadata(), "");
+  info.architecture = general.text("general.architecture");
+  info.name = general.text("general.name");
+  info.tokenizer = general.text("tokenizer.ggml.model");
+  info.pre_tokenizer = general.text("tokenizer.ggml.pre");
+  info.chat_template = !general.text("tokenizer.chat_template").empty();
+  if (!general.status()) return general.status().error();
+  const auto tokens = gguf::get_strings(file.metadata(), "tokenizer.ggml.tokens");
+  if (!tokens.ok()) return tokens.error();
+
+  Reader reader(file.metadata(), info.architecture + ".");
+  info.context_length = reader.integer("context_length");
+  info.embedding_length = reader.integer("embedding_length");
+  info.block_count = reader.integer("block_count");
+  info.expert_count = reader.integer("expert_count");
+  info.expert_used_count = reader.integer("expert_used_count");
+  const int64_t layers = std::max<int64_t>(info.block_count, 1);
+  info.feed_forward_length = reader.layer_sum("feed_forward_length", layers, 0) / layers;
+  info.head_count = reader.layer_sum("attention.head_count", layers, 0) / layers;
+  const int64_t kv_heads =
+      reader.layer_sum("attention.head_count_kv", info.block_count, info.head_count);
+  info.head_count_kv = kv_heads / layers;
+  const int64_t head_length = info.head_count > 0 ? info.embedding_length / info.head_count : 0;
+  const int64_t key = reader.integer("attention.key_length", head_length);
+  const int64_t value = reader.integer("attention.value_length", head_length);
+  info.kv_bytes_per_token = Reader::saturated(Reader::saturated(kv_heads, 4), key + value);
+  info.vocab_size =
+      *tokens != nullptr ? static_cast<int64_t>((*tokens)->size()) : reader.integer("vocab_size");
+  if (!reader.status()) return reader.status().error();
+  return info;
+}
+
+double bits_per_parameter(const Info& info) {
+  return info.parameters == 0
+             ? 0
+             : static_cast<double>(info.tensor_bytes) * 8 / static_cast<double>(info.parameters);
+}
+
+Json scalar_metadata(const gguf::Metadata& metadata) {
+  Json out = Json::object();
+  for (const auto& [key, value] : metadata) {
+    std::visit(
+        [&](const auto& data) {
+          using T = std::decay_t<decltype(data)>;
+          if constexpr (std::is_arithmetic_v<T> || std::is_same_v<T, std::string>) {
+            out[key] = data;
+          } else {
+            out[key] = {{"array_length", data.size()}};
+          }
+        },
+        value.data);
+  }
+  return out;
+}
+
+Json to_json(const gguf::File& file, const Info& info) {
+  Json types = Json::array();
+  for (const TypeShare& share : info.types) {
+    types.push_back({{"type", share.name},
+                     {"tensors", share.tensors},
+                     {"parameters", share.parameters},
+                     {"bytes", share.bytes}});
+  }
+  return {{"file", file.name()},
+          {"gguf_version", file.version()},
+          {"file_bytes", file.file_bytes()},
+          {"name", info.name},
+          {"architecture", info.architecture},
+          {"parameters", info.parameters},
+          {"bits_per_parameter", bits_per_parameter(info)},
+          {"tensors", file.tensors().size()},
+          {"tensor_bytes", info.tensor_bytes},
+          {"types", types},
+          {"context_length", info.context_length},
+          {"embedding_length", info.embedding_length},
+          {"block_count", info.block_count},
+          {"feed_forward_length", info.feed_forward_length},
+          {"head_count", info.head_count},
+          {"head_count_kv", info.head_count_kv},
+          {"expert_count", info.expert_count},
+          {"expert_used_count", info.expert_used_count},
+          {"vocab_size", info.vocab_size},
+          {"kv_bytes_per_token", info.kv_bytes_per_token},
+          {"tokenizer", info.tokenizer},
+          {"pre_tokenizer", info.pre_tokenizer},
+          {"chat_template", info.chat_template},
+          {"metadata", scalar_metadata(file.metadata())}};
+}
+
+std::string number(int64_t value) { return std::to_string(value); }
+
+std::string to_text(const gguf::File& file, const Info& info) {
+  char bits[32];
+  std::snprintf(bits, sizeof bits, "%.2f", bits_per_parameter(info));
+  std::vector<std::pair<std::string, std::string>> rows = {
+      {"name", info.name.empty() ? "(none)" : info.name},
+      {"architecture", info.architecture.empty() ? "(none)" : info.architecture},
+      {"parameters",
+       human_count(static_cast<double>(info.parameters)) + ", " + bits + " bits each"},
+      {"file", human_bytes(static_cast<double>(file.file_bytes())) + ", GGUF version " +
+                   number(file.version())},
+      {"context", number(info.context_length) + " tokens"},
+      {"shape", number(info.block_count) + " layers, embedding " + number(info.embedding_length) +
+                    ", feed-forward " + number(info.feed_forward_length) + ", " +
+                    number(info.head_count) + " heads (" + number(info.head_count_kv) +
+                    " for keys and values)"}};
+  if (info.expert_count > 0) {
+    rows.emplace_back("experts",
+                      number(info.expert_count) + ", " + number(info.expert_used_count) + " used");
+  }
+  const auto kv_bytes = static_cast<double>(info.kv_bytes_per_token);
+  rows.emplace_back("KV cache",
+                    human_bytes(kv_bytes) + " a token, " +
+                        human_bytes(kv_bytes * static_cast<double>(info.context_length)) +
+                        " at full context");
+  rows.emplace_back("tokenizer",
+                    info.tokenizer.empty()
+                        ? "(none)"
+                        : info.tokenizer +
+                              (info.pre_tokenizer.empty() ? "" : "/" + info.pre_tokenizer) + ", " +
+                              number(info.vocab_size) + " tokens");
+  rows.emplace_back("chat template", info.chat_template ? "yes" : "no");
+  rows.emplace_back("tensors", number(static_cast<int64_t>(file.tensors().size())));
+  std::string out;
+  for (const auto& [label, text] : rows) {
+    out += label + std::string(16 - label.size(), ' ') + printable(text) + "\n";
+  }
+  for (const TypeShare& share : info.types) {
+    char line[100];
+    std::snprintf(line, sizeof line, "  %-12s%6lld tensors %10s\n", share.name.c_str(),
+                  static_cast<long long>(share.tensors),
+                  human_bytes(static_cast<double>(share.bytes)).c_str());
+    out += line;
+  }
+  return out;
+}
+
+int run_info(const std::string& model, bool json) {
+  const auto path = find_model(model);
+  if (!path.ok()) return fail(path.error());
+  const auto file = gguf::File::open(*path);
+  if (!file.ok()) return fail(file.error());
+  const auto info = read_info(*file);
+  if (!info.ok()) return fail(Error{*path + ": " + info.error().message});
+  const std::string text =
+      json ? to_json(*file, *info).dump(2, ' ', false, Json::error_handler_t::replace) + "\n"
+           : to_text(*file, *info);
+  if (const Status status = write_output(text); !status) return fail(status.error());
+  return kDone;
+}
+
+}  // namespace
+
+Command info_command() {
+  return {"info", "Show what a model file holds, from its header alone",
+          "geist info tinyllama\ngeist info model.gguf --json",
+          [](CLI::App& app) -> std::function<int()> {
+            auto model = std::make_shared<std::string>();
+            auto json = std::make_shared<bool>(false);
+            app.add_option("model", *model, "a GGUF file or a name in the model store")->required();
+            app.add_flag("--json", *json, "one JSON object");
+            return [model, json] { return run_info(*model, *json); };
+          }};
+}
+
+}  // namespace geist::cli
