@@ -1,11 +1,12 @@
 // A model: immutable weights and the forward pass over a batch of tokens.
 //
-// The caller owns the schedule and the memory: it hands in tokens of any number of sequences, where each is
-// in its sequence, and the pages that hold the keys and values. One arithmetic: the logits of a token do
-// not depend on what else is in the batch, on chunking, threads or instruction set.
+// The caller owns the schedule and the memory: it hands in tokens of any number of sequences, where
+// each is in its sequence, and the pages that hold the keys and values. One arithmetic: the logits
+// of a token do not depend on what else is in the batch, on chunking, threads or instruction set.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -18,12 +19,13 @@
 #include "gguf/gguf.h"
 #include "kernels/kernels.h"
 #include "model/config.h"
+#include "model/rope.h"
 #include "text/tokenizer.h"
 
 namespace geist::model {
 
-// Keys and values of up to kernels::kPageTokens consecutive tokens of one sequence, all layers. Layout of a
-// layer: kernels/attention.h. Tokens of different labels never share a page.
+// Keys and values of up to kernels::kPageTokens consecutive tokens of one sequence, all layers.
+// Layout of a layer: kernels/attention.h. Tokens of different labels never share a page.
 struct Page {
   std::vector<float> data;  // [layers][K then V]; layer l starts at l * config.page_layer_floats
   int32_t count = 0;
@@ -31,8 +33,8 @@ struct Page {
   uint32_t label = 0;
 };
 
-// One sequence's address space: its pages in order. forward() fills slots of pages that the caller has
-// already reserved (Page.count covers the new tokens).
+// One sequence's address space: its pages in order. forward() fills slots of pages that the caller
+// has already reserved (Page.count covers the new tokens).
 struct Sequence {
   std::vector<std::shared_ptr<Page>> pages;
   int32_t length = 0;  // tokens, the reserved ones included
@@ -41,14 +43,16 @@ struct Sequence {
 struct BatchToken {
   text::TokenId id;
   Sequence* sequence;
-  int32_t pos;                       // position in its sequence; tokens of a sequence come in ascending order
-  uint64_t visible_labels = ~0ull;   // pages with other labels are not attended to
-  bool want_output = true;           // whether a row of output is computed for it
+  int32_t pos;  // position in its sequence; tokens of a sequence come in ascending order
+  uint64_t visible_labels = ~0ull;  // pages with other labels are not attended to
+  bool want_output = true;          // whether a row of output is computed for it
 };
 
 // Scratch memory of forward passes; reused, grows to the largest batch. One pass at a time.
 class Workspace;
-struct WorkspaceDeleter { void operator()(Workspace*) const; };
+struct WorkspaceDeleter {
+  void operator()(Workspace*) const;
+};
 using WorkspacePtr = std::unique_ptr<Workspace, WorkspaceDeleter>;
 
 enum class Output {
@@ -60,34 +64,67 @@ struct LoadOptions {
   const kernels::Kernels* kernels = nullptr;  // null: default_kernels()
   ThreadPool* pool = nullptr;                 // used for packing; null: single-threaded
   bool pack = true;                           // false: multiply straight from the mapped file
+  std::function<void(double done)> progress;  // of packing, 0..1; may be empty
 };
+
+class Loader;
+class PackedWeights;
+class Pass;
 
 class Model {
  public:
-  virtual ~Model() = default;
-  // Takes the file over. Errors name the tensor or key and what is wrong with it.
+  Model();
+  virtual ~Model();
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
+  // Takes the file over. Errors name the file, the tensor or key, and what is wrong with it.
   static Result<std::unique_ptr<Model>> load(gguf::File file, const LoadOptions& options = {});
 
   const Config& config() const { return config_; }
   const gguf::File& file() const { return file_; }
   const kernels::Kernels& kernels() const { return *kernels_; }
 
-  // Runs all layers for the batch and writes a row for each token with want_output, in order, into out
-  // (row-major; row length is config().vocab_size or config().embedding_length). Thread-compatible: const, but a
-  // Workspace and the sequences belong to one call.
-  void forward(std::span<const BatchToken> batch, Output output, Workspace& workspace, ThreadPool& pool,
-               float* out) const;
+  // Bytes of packed weights; 0 when products read the file's own layout.
+  int64_t packed_bytes() const;
+
+  // Whether these ids and this many positions are within the model's limits: to be asked before
+  // forward(), which takes a token or position out of range as a fault of the program. The message
+  // names the first offender.
+  Status check_tokens(std::span<const text::TokenId> ids, int32_t first_pos = 0) const;
+
+  // Runs all layers for the batch and writes a row for each token with want_output, in order, into
+  // out (row-major; row length is config().vocab_size or config().embedding_length). A model that
+  // is not causal takes each sequence whole, in one batch. Thread-compatible: const, but a
+  // Workspace and the sequences belong to one call. Throws nothing but std::bad_alloc.
+  void forward(std::span<const BatchToken> batch, Output output, Workspace& workspace,
+               ThreadPool& pool, float* out) const;
   static WorkspacePtr make_workspace();
 
  protected:
+  // What an architecture defines: the list of its tensors, and its layers (arch_*.cc).
+  virtual void load_weights(Loader& loader) = 0;
+  virtual void run(Pass& pass) const = 0;
+
   Config config_;
+  // Rotation of all layers, and of sliding-window layers where they differ; set before
+  // load_weights().
+  RopeFrequencies rope_, rope_local_;
+
+ private:
   gguf::File file_;
   const kernels::Kernels* kernels_ = nullptr;
+  std::unique_ptr<PackedWeights> packed_;
 };
 
-// Reserves room for `count` tokens with this label at the end of the sequence: fills the open page, then adds
-// pages (a new one too when the label differs). Returns the position of the first.
+// Reserves room for `count` tokens with this label at the end of the sequence: fills the open page,
+// then adds pages (a new one too when the label differs). An open page that another sequence shares
+// is copied first. Returns the position of the first.
 int32_t reserve(const Config& config, Sequence& sequence, int32_t count, uint32_t label = 0);
+
+// One embedding from the rows of a whole sequence (Output::kHidden), pooled as the model's file
+// asks (mean where it says nothing) and scaled to length 1. rows: [count, embedding_length], count
+// > 0.
+void pool_embedding(const Model& model, std::span<const float> rows, float* out);
 
 // The tokenizer and chat template that the file carries.
 Result<text::Tokenizer> load_tokenizer(const gguf::Metadata& metadata);

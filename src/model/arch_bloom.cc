@@ -1,0 +1,65 @@
+// BLOOM (arXiv:2211.05100): ALiBi instead of positions, a LayerNorm over the embeddings, biases
+// everywhere.
+#include "model/pass.h"
+#include "model/registry.h"
+
+namespace geist::model {
+namespace {
+
+class Bloom final : public Model {
+  struct Layer {
+    Norm attn_norm, ffn_norm;
+    Attention attention;
+    Mlp mlp;
+  };
+
+  void load_weights(Loader& w) override {
+    const int64_t n = config_.embedding_length;
+    slopes_ = alibi_slopes(config_.head_count, config_.alibi_bias_max);
+    w.table(embedding_, "token_embd.weight", config_.vocab_size, n);
+    w.norm(embedding_norm_, "token_embd_norm", {n});
+    w.norm(output_norm_, "output_norm", {n});
+    w.output_head(output_, embedding_);
+    layers_.resize(static_cast<size_t>(config_.block_count));
+    for (int i = 0; i < config_.block_count; ++i) {
+      Layer& l = layers_[static_cast<size_t>(i)];
+      w.norm(l.attn_norm, block_name(i, "attn_norm"), {n});
+      load_attention(w, l.attention, i);
+      l.attention.alibi_slopes = slopes_.data();
+      w.norm(l.ffn_norm, block_name(i, "ffn_norm"), {n});
+      load_gelu_mlp(w, l.mlp, i);
+    }
+  }
+
+  void run(Pass& p) const override {
+    const Rows x = p.embed(embedding_);
+    const Rows h = p.rows(), y = p.rows();
+    p.norm(x, embedding_norm_, x);
+    for (const Layer& l : layers_) {
+      p.norm(x, l.attn_norm, h);
+      p.attention(h, l.attention, y);
+      p.add(x, y);
+      p.norm(x, l.ffn_norm, h);
+      p.mlp(h, l.mlp, y);
+      p.add(x, y);
+    }
+    p.output(x, output_norm_, &output_);
+  }
+
+  Matrix embedding_;
+  Norm embedding_norm_;
+  Vector slopes_;
+  std::vector<Layer> layers_;
+  Norm output_norm_;
+  Linear output_;
+};
+
+}  // namespace
+
+Architecture architecture_bloom() {
+  return {"bloom",
+          {.norm_kind = NormKind::kLayer, .rotates = false, .alibi_bias_max = 8.0f},
+          make_model<Bloom>};
+}
+
+}  // namespace geist::model

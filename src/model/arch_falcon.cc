@@ -1,0 +1,58 @@
+// Falcon (arXiv:2311.16867): attention and MLP in parallel. The 7B model has one LayerNorm and one
+// key-value head; the 40B model has attn_norm_2 for attention, while attn_norm stays with the MLP.
+#include "model/pass.h"
+#include "model/registry.h"
+
+namespace geist::model {
+namespace {
+
+class Falcon final : public Model {
+  struct Layer {
+    Norm norm, attn_norm_2;
+    Attention attention;
+    Mlp mlp;
+  };
+
+  void load_weights(Loader& w) override {
+    const int64_t n = config_.embedding_length;
+    w.table(embedding_, "token_embd.weight", config_.vocab_size, n);
+    w.norm(output_norm_, "output_norm", {n});
+    w.output_head(output_, embedding_);
+    layers_.resize(static_cast<size_t>(config_.block_count));
+    for (int i = 0; i < config_.block_count; ++i) {
+      Layer& l = layers_[static_cast<size_t>(i)];
+      w.norm(l.norm, block_name(i, "attn_norm"), {n});
+      w.norm(l.attn_norm_2, block_name(i, "attn_norm_2"), {n}, Need::kOptional);
+      load_attention(w, l.attention, i);
+      l.attention.rope = &rope_;
+      load_gelu_mlp(w, l.mlp, i);
+    }
+  }
+
+  void run(Pass& p) const override {
+    const Rows x = p.embed(embedding_);
+    const Rows h = p.rows(), attended = p.rows(), fed = p.rows();
+    for (const Layer& l : layers_) {
+      p.norm(x, l.attn_norm_2 ? l.attn_norm_2 : l.norm, h);
+      p.attention(h, l.attention, attended);
+      if (l.attn_norm_2) p.norm(x, l.norm, h);
+      p.mlp(h, l.mlp, fed);
+      p.add(x, attended);
+      p.add(x, fed);
+    }
+    p.output(x, output_norm_, &output_);
+  }
+
+  Matrix embedding_;
+  std::vector<Layer> layers_;
+  Norm output_norm_;
+  Linear output_;
+};
+
+}  // namespace
+
+Architecture architecture_falcon() {
+  return {"falcon", {.norm_kind = NormKind::kLayer}, make_model<Falcon>};
+}
+
+}  // namespace geist::model

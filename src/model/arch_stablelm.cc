@@ -1,0 +1,60 @@
+// StableLM 2 (arXiv:2402.17834): LayerNorm, partial rotation, gated MLP. The 12B model adds a
+// LayerNorm of its own to each head's query and key, and has no ffn_norm: its MLP reads what
+// attention reads.
+#include "model/pass.h"
+#include "model/registry.h"
+
+namespace geist::model {
+namespace {
+
+class StableLm final : public Model {
+  struct Layer {
+    Norm attn_norm, ffn_norm;
+    Attention attention;
+    Mlp mlp;
+  };
+
+  void load_weights(Loader& w) override {
+    const int64_t n = config_.embedding_length;
+    w.table(embedding_, "token_embd.weight", config_.vocab_size, n);
+    w.norm(output_norm_, "output_norm", {n});
+    w.output_head(output_, embedding_);
+    layers_.resize(static_cast<size_t>(config_.block_count));
+    for (int i = 0; i < config_.block_count; ++i) {
+      Layer& l = layers_[static_cast<size_t>(i)];
+      w.norm(l.attn_norm, block_name(i, "attn_norm"), {n});
+      load_attention(w, l.attention, i);
+      load_norms_per_head(w, l.attention, i);
+      l.attention.rope = &rope_;
+      w.norm(l.ffn_norm, block_name(i, "ffn_norm"), {n}, Need::kOptional);
+      load_gated_mlp(w, l.mlp, i);
+    }
+  }
+
+  void run(Pass& p) const override {
+    const Rows x = p.embed(embedding_);
+    const Rows h = p.rows(), attended = p.rows(), fed = p.rows();
+    for (const Layer& l : layers_) {
+      p.norm(x, l.attn_norm, h);
+      p.attention(h, l.attention, attended);
+      p.add(x, attended);
+      if (l.ffn_norm) p.norm(x, l.ffn_norm, h);
+      p.mlp(h, l.mlp, fed);
+      p.add(x, fed);
+    }
+    p.output(x, output_norm_, &output_);
+  }
+
+  Matrix embedding_;
+  std::vector<Layer> layers_;
+  Norm output_norm_;
+  Linear output_;
+};
+
+}  // namespace
+
+Architecture architecture_stablelm() {
+  return {"stablelm", {.norm_kind = NormKind::kLayer}, make_model<StableLm>};
+}
+
+}  // namespace geist::model

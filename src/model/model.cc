@@ -1,0 +1,161 @@
+#include "model/model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <new>
+
+#include "base/check.h"
+#include "model/pass.h"
+#include "model/registry.h"
+#include "model/weights.h"
+
+namespace geist::model {
+namespace {
+
+// A rotation divisor below this would turn positions into angles beyond any use.
+constexpr float kDivisorMin = 0.01f, kDivisorMax = 1e6f;
+
+// Divisors of the rotation frequencies, which some files carry as tensors: one set (Llama 3.1), or
+// one for contexts up to the original length and one for longer (LongRoPE). Keys in pages must not
+// depend on how long a sequence will become, so the choice is the model's: by the context that the
+// file declares.
+Result<Vector> read_rope_divisors(Loader& loader) {
+  const Config& c = loader.config();
+  const char* name = "rope_freqs.weight";
+  if (loader.has("rope_factors_long.weight"))
+    name = c.context_length > c.rope.original_context ? "rope_factors_long.weight"
+                                                      : "rope_factors_short.weight";
+  Vector divisors;
+  if (c.rope.dims > 0) loader.vector(divisors, name, {c.rope.dims / 2}, Need::kOptional);
+  GEIST_TRY(loader.status());
+  for (const float d : divisors)
+    if (!(d >= kDivisorMin && d <= kDivisorMax))
+      return errorf(
+          "%s: tensor '%s' holds %g, but rotation divisors are between %g and %g; the file is "
+          "damaged",
+          loader.file().name().c_str(), name, double{d}, double{kDivisorMin}, double{kDivisorMax});
+  return divisors;
+}
+
+Result<const Architecture*> architecture_of(const gguf::File& file) {
+  GEIST_ASSIGN(const std::optional<std::string> name,
+               gguf::get_string(file.metadata(), "general.architecture"));
+  if (!name)
+    return errorf("%s: 'general.architecture' is missing; this is not a language model",
+                  file.name().c_str());
+  if (const Architecture* found = find_architecture(*name)) return found;
+  std::string known;
+  for (const Architecture& a : architectures())
+    known += (known.empty() ? "" : ", ") + std::string(a.name);
+  return errorf("%s: architecture '%.60s' is not supported; supported are %s", file.name().c_str(),
+                name->c_str(), known.c_str());
+}
+
+Result<const kernels::Kernels*> choose_kernels(const LoadOptions& options) {
+  if (options.kernels != nullptr) return options.kernels;
+  const char* error = nullptr;
+  const kernels::Kernels* chosen = kernels::default_kernels(&error);
+  if (chosen == nullptr)
+    return errorf("%s", error != nullptr ? error : "no kernels for this processor");
+  return chosen;
+}
+
+}  // namespace
+
+Model::Model() = default;
+Model::~Model() = default;
+
+Result<std::unique_ptr<Model>> Model::load(gguf::File file, const LoadOptions& options) try {
+  GEIST_ASSIGN(const kernels::Kernels* kernels, choose_kernels(options));
+  GEIST_ASSIGN(const Architecture* architecture, architecture_of(file));
+  GEIST_ASSIGN(Config config, read_config(file, architecture->name, architecture->traits));
+  std::unique_ptr<Model> model = architecture->make();
+  model->config_ = std::move(config);
+  model->file_ = std::move(file);
+  model->kernels_ = kernels;
+
+  Loader loader(model->file_, model->config_);
+  const RopeConfig& rope = model->config_.rope;
+  if (rope.dims > 0) {
+    GEIST_ASSIGN(const Vector divisors, read_rope_divisors(loader));
+    model->rope_ = make_rope_frequencies(rope, rope.freq_base, divisors);
+    const double local_base = rope.freq_base_local != 0.0 ? rope.freq_base_local : rope.freq_base;
+    model->rope_local_ = make_rope_frequencies(rope, local_base, divisors);
+  }
+  model->load_weights(loader);
+  GEIST_TRY(loader.status());
+
+  model->packed_ = std::make_unique<PackedWeights>();
+  if (options.pack) {
+    ThreadPool single(1);
+    model->packed_->pack(loader, *kernels, options.pool != nullptr ? *options.pool : single,
+                         options.progress);
+  }
+  return model;
+} catch (const std::bad_alloc&) {
+  return errorf("not enough memory to load the model");
+}
+
+int64_t Model::packed_bytes() const { return packed_->bytes(); }
+
+Status Model::check_tokens(std::span<const text::TokenId> ids, int32_t first_pos) const {
+  for (size_t i = 0; i < ids.size(); ++i)
+    if (ids[i] < 0 || ids[i] >= config_.vocab_size)
+      return errorf("token %d (number %zu) is not in the vocabulary of %d", ids[i], i + 1,
+                    config_.vocab_size);
+  const int64_t end = int64_t{first_pos} + static_cast<int64_t>(ids.size());
+  if (config_.position_limit != 0 && end > config_.position_limit)
+    return errorf(
+        "%lld tokens are more than the %d positions that this model has; shorten the text",
+        static_cast<long long>(end), config_.position_limit);
+  return {};
+}
+
+void Model::forward(std::span<const BatchToken> batch, Output output, Workspace& workspace,
+                    ThreadPool& pool, float* out) const {
+  if (batch.empty()) return;
+  Pass pass(*this, batch, output, workspace, pool, out);
+  run(pass);
+}
+
+int32_t reserve(const Config& config, Sequence& sequence, int32_t count, uint32_t label) {
+  GEIST_CHECK(count >= 0);
+  const int32_t first = sequence.length;
+  while (count > 0) {
+    std::shared_ptr<Page>* open = sequence.pages.empty() ? nullptr : &sequence.pages.back();
+    if (open == nullptr || (*open)->count == kernels::kPageTokens || (*open)->label != label) {
+      auto page = std::make_shared<Page>();
+      page->data.resize(static_cast<size_t>(config.page_floats));
+      page->first_pos = sequence.length;
+      page->label = label;
+      sequence.pages.push_back(std::move(page));
+      open = &sequence.pages.back();
+    } else if (open->use_count() > 1) {
+      *open = std::make_shared<Page>(**open);
+    }
+    const int32_t room = std::min(count, kernels::kPageTokens - (*open)->count);
+    (*open)->count += room;
+    sequence.length += room;
+    count -= room;
+  }
+  return first;
+}
+
+void pool_embedding(const Model& model, std::span<const float> rows, float* out) {
+  const int64_t n = model.config().embedding_length;
+  const int64_t count = static_cast<int64_t>(rows.size()) / n;
+  GEIST_CHECK(count > 0);
+  const kernels::Kernels& k = model.kernels();
+  const Pooling pooling = model.config().pooling;
+  const float* source = pooling == Pooling::kLast ? rows.data() + (count - 1) * n : rows.data();
+  std::memcpy(out, source, static_cast<size_t>(n) * sizeof(float));
+  if (pooling == Pooling::kMean || pooling == Pooling::kNone) {
+    for (int64_t t = 1; t < count; ++t) k.add(out, rows.data() + t * n, n, out);
+    k.scale(out, 1.0f / static_cast<float>(count), n, out);
+  }
+  const float length = std::sqrt(k.dot(out, out, n));
+  if (length > 0.0f) k.scale(out, 1.0f / length, n, out);
+}
+
+}  // namespace geist::model

@@ -1,0 +1,176 @@
+#include "model/weights.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cinttypes>
+#include <cmath>
+#include <set>
+
+#include "base/file.h"
+#include "kernels/block.h"
+
+namespace geist::model {
+namespace {
+
+// What stays free after packing: pages of keys and values, activations, the rest of the machine.
+constexpr int64_t kMemoryReserve = 256ll << 20;
+constexpr int64_t kPanelAlignment = 64;
+constexpr size_t kHugePage = 2u << 20;
+
+std::string dims_text(const std::vector<int64_t>& dims) {
+  std::string text = "[";
+  for (size_t i = 0; i < dims.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(dims[i]);
+  return text + "]";
+}
+
+// Trailing dimensions of 1 mean nothing; writers differ in whether they keep them.
+std::vector<int64_t> trimmed(std::vector<int64_t> dims) {
+  while (dims.size() > 1 && dims.back() == 1) dims.pop_back();
+  return dims;
+}
+
+int64_t aligned(int64_t bytes) {
+  return (bytes + kPanelAlignment - 1) / kPanelAlignment * kPanelAlignment;
+}
+
+}  // namespace
+
+std::string block_name(int layer, const char* what) {
+  return "blk." + std::to_string(layer) + "." + what;
+}
+
+void Loader::fail(Error error) {
+  if (error_.message.empty()) error_ = Error{file_.name() + ": " + error.message};
+}
+
+const gguf::Tensor* Loader::find(const std::string& name, Need need,
+                                 std::initializer_list<int64_t> dims) {
+  if (!ok()) return nullptr;
+  const gguf::Tensor* tensor = file_.find(name);
+  if (tensor == nullptr) {
+    if (need == Need::kRequired)
+      fail(errorf("tensor '%s' is missing, and architecture '%s' needs it; the file is incomplete",
+                  name.c_str(), config_.architecture.c_str()));
+    return nullptr;
+  }
+  const std::vector<int64_t> expected(dims);
+  if (trimmed(tensor->dims) != trimmed(expected)) {
+    fail(errorf("tensor '%s' has shape %s, but the metadata asks for %s; the file is damaged",
+                name.c_str(), dims_text(tensor->dims).c_str(), dims_text(expected).c_str()));
+    return nullptr;
+  }
+  if (tensor->type == kernels::TensorType::kI32) {
+    fail(errorf("tensor '%s' holds integers, but weights are needed; the file is damaged",
+                name.c_str()));
+    return nullptr;
+  }
+  return tensor;
+}
+
+Matrix Loader::view(const gguf::Tensor& tensor, int64_t first_row, int64_t rows) {
+  const int64_t row_bytes = kernels::row_bytes(tensor.type, tensor.columns()).value_or(0);
+  return {.type = tensor.type,
+          .rows = rows,
+          .cols = tensor.columns(),
+          .data = tensor.data.data() + first_row * row_bytes,
+          .panels = nullptr};
+}
+
+void Loader::vector(Vector& out, const std::string& name, std::initializer_list<int64_t> dims,
+                    Need need) {
+  const gguf::Tensor* tensor = find(name, need, dims);
+  if (tensor == nullptr) return;
+  out.resize(static_cast<size_t>(tensor->elements()));
+  const int64_t row_bytes = kernels::row_bytes(tensor->type, tensor->columns()).value_or(0);
+  for (int64_t row = 0; row < tensor->rows(); ++row)
+    kernels::dequantize_row(tensor->type, tensor->data.data() + row * row_bytes, tensor->columns(),
+                            out.data() + row * tensor->columns());
+}
+
+void Loader::norm(Norm& out, const std::string& base, std::initializer_list<int64_t> dims,
+                  Need need) {
+  out.kind = config_.norm_kind;
+  out.eps = config_.norm_eps;
+  vector(out.weight, base + ".weight", dims, need);
+  if (out && out.kind == NormKind::kLayer) vector(out.bias, base + ".bias", dims, Need::kOptional);
+}
+
+void Loader::matrix(Matrix& out, const std::string& name, int64_t rows, int64_t cols, Need need) {
+  const gguf::Tensor* tensor = find(name, need, {cols, rows});
+  if (tensor == nullptr) return;
+  out = view(*tensor, 0, rows);
+  products_.push_back({&out, tensor});
+}
+
+void Loader::linear(Linear& out, const std::string& base, int64_t rows, int64_t cols, Need need,
+                    Need bias) {
+  matrix(out.w, base + ".weight", rows, cols, need);
+  if (out) vector(out.bias, base + ".bias", {rows}, bias);
+}
+
+void Loader::table(Matrix& out, const std::string& name, int64_t rows, int64_t cols, Need need) {
+  const gguf::Tensor* tensor = find(name, need, {cols, rows});
+  if (tensor == nullptr) return;
+  out = view(*tensor, 0, rows);
+  tables_.push_back(tensor);
+}
+
+void Loader::output_head(Linear& out, const Matrix& embedding) {
+  if (has("output.weight")) return linear(out, "output", embedding.rows, embedding.cols);
+  matrix(out.w, "token_embd.weight", embedding.rows, embedding.cols);
+}
+
+void Loader::experts(ExpertLinear& out, int layer, const char* role, int64_t rows, int64_t cols) {
+  const int64_t count = config_.expert.count;
+  const std::string base = block_name(layer, "ffn_") + role;
+  out.w.resize(static_cast<size_t>(count));
+  if (has(base + "_exps.weight") || !has(base + ".0.weight")) {
+    const gguf::Tensor* tensor = find(base + "_exps.weight", Need::kRequired, {cols, rows, count});
+    if (tensor == nullptr) return;
+    for (int64_t e = 0; e < count; ++e) {
+      out.w[static_cast<size_t>(e)] = view(*tensor, e * rows, rows);
+      products_.push_back({&out.w[static_cast<size_t>(e)], tensor});
+    }
+    vector(out.bias, base + "_exps.bias", {rows, count}, Need::kOptional);
+    return;
+  }
+  for (int64_t e = 0; e < count; ++e)
+    matrix(out.w[static_cast<size_t>(e)], base + "." + std::to_string(e) + ".weight", rows, cols);
+}
+
+void PackedWeights::pack(const Loader& loader, const kernels::Kernels& kernels, ThreadPool& pool,
+                         const std::function<void(double)>& progress) {
+  int64_t total = 0;
+  for (const Loader::Product& p : loader.products())
+    total += aligned(kernels::packed_bytes(*p.matrix));
+  const uint64_t available = available_memory_bytes();
+  if (total == 0 || (available != 0 && static_cast<uint64_t>(total + kMemoryReserve) > available))
+    return;
+
+  // Anonymous memory in huge pages where the system grants them: a decode step walks all of it.
+  const size_t size = (static_cast<size_t>(total) + kHugePage - 1) / kHugePage * kHugePage;
+  void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return;
+  madvise(memory, size, MADV_HUGEPAGE);
+  panels_ = {static_cast<std::byte*>(memory), [size](std::byte* p) { munmap(p, size); }};
+  bytes_ = total;
+
+  const std::set<const gguf::Tensor*> tables(loader.tables().begin(), loader.tables().end());
+  const auto& products = loader.products();
+  int64_t done = 0;
+  for (size_t i = 0; i < products.size(); ++i) {
+    const int64_t bytes = kernels::packed_bytes(*products[i].matrix);
+    if (bytes == 0) continue;
+    std::byte* dst = panels_.get() + done;
+    kernels::pack_matrix(kernels, pool, *products[i].matrix, dst);
+    products[i].matrix->panels = dst;
+    done += aligned(bytes);
+    // Experts share a tensor: its pages go after the last of them. Looked-up rows stay mapped.
+    const bool last = i + 1 == products.size() || products[i + 1].tensor != products[i].tensor;
+    if (last && tables.count(products[i].tensor) == 0) loader.file().release(*products[i].tensor);
+    if (progress) progress(static_cast<double>(done) / static_cast<double>(total));
+  }
+}
+
+}  // namespace geist::model

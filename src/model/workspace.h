@@ -1,0 +1,71 @@
+// Scratch memory of forward passes: a stack of floats that keeps its size between passes, and the
+// index lists of the batch. After the first pass of a given size nothing is allocated.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "kernels/attention.h"
+#include "kernels/matmul.h"
+#include "model/model.h"
+
+namespace geist::model {
+
+class Workspace {
+ public:
+  // Empties the stack. What did not fit last time fits now.
+  void begin();
+  // n floats, 64-byte aligned, uninitialised.
+  float* take(int64_t n);
+  // Everything taken since mark() is given back by release().
+  int64_t mark() const { return used_; }
+  void release(int64_t mark) { used_ = mark; }
+
+  // The batch's sequences and where each token's keys and values go.
+  struct SequencePages {
+    Sequence* sequence;
+    size_t first_page;  // in `pages`
+    size_t page_count;
+  };
+  struct Slot {
+    float* page;      // data of the page
+    int32_t index;    // in the page
+    size_t sequence;  // in `sequences`
+  };
+  std::vector<SequencePages> sequences;
+  std::vector<const float*> page_data;           // of all sequences, in order
+  std::vector<kernels::AttentionPage> pages;     // the same for the layer at hand
+  std::vector<kernels::AttentionQuery> queries;  // one a token, for the layer at hand
+  std::vector<Slot> slots;                       // one a token
+  std::vector<int64_t> wanted;                   // tokens whose output is wanted
+
+  // cos and sin of the batch's positions, for at most two sets of frequencies (global and local
+  // layers).
+  struct RopeTable {
+    const RopeFrequencies* frequencies = nullptr;
+    std::vector<float> cos, sin;  // [tokens, pairs]
+  };
+  RopeTable rope[2];
+
+  kernels::Activations activations;  // of the product at hand
+  std::vector<kernels::MatmulJob> jobs;
+
+  // Mixture of experts: choice[t * used + rank], and the pairs (token, rank) sorted by expert.
+  std::vector<int32_t> expert_choice;
+  std::vector<int64_t> expert_slot;   // [tokens * used]: row of the pair in expert order
+  std::vector<int64_t> expert_first;  // [experts + 1]
+
+ private:
+  struct Free {
+    void operator()(float* p) const;
+  };
+  using Block = std::unique_ptr<float, Free>;
+  static Block allocate(int64_t n);
+
+  Block block_;
+  int64_t capacity_ = 0, used_ = 0, peak_ = 0;
+  std::vector<Block> overflow_;  // taken beyond capacity_; merged by the next begin()
+};
+
+}  // namespace geist::model
