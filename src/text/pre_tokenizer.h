@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -48,6 +49,9 @@ class PreTokenizer {
   // a word that is a token whole.
   static bool adds_bos(std::string_view name);
   static bool ignores_merges(std::string_view name);
+  // The name whose passes these regular expressions are, as a tokenizer.json lists them; empty if
+  // none.
+  static std::string_view name_of_patterns(const std::vector<std::string>& patterns);
 
   // Appends the end of each word, ascending; the last is text.size().
   void split(std::string_view text, std::vector<size_t>& ends) const;
