@@ -19,10 +19,14 @@ struct F16Bytes {
   float value() const {
     return f16_to_f32(static_cast<uint16_t>(bytes[0] | (static_cast<uint32_t>(bytes[1]) << 8)));
   }
-  void set(float value) {
-    const uint16_t bits = f32_to_f16(value);
-    bytes[0] = static_cast<uint8_t>(bits);
-    bytes[1] = static_cast<uint8_t>(bits >> 8);
+  // Nearest f16, at most the largest finite one: a scale that becomes infinite would turn codes of
+  // 0 into NaN.
+  static F16Bytes saturated(float value) {
+    constexpr float kF16Max = 65504;
+    const uint16_t bits = f32_to_f16(value > kF16Max    ? kF16Max
+                                     : value < -kF16Max ? -kF16Max
+                                                        : value);
+    return {{static_cast<uint8_t>(bits), static_cast<uint8_t>(bits >> 8)}};
   }
 };
 
