@@ -24,8 +24,8 @@ struct Format {
 constexpr Format kFormats[] = {
     {TensorType::kQ4_0, 32, false, unpack_block_q4_0, quantize_block_q4_0},
     {TensorType::kQ4_1, 32, true, unpack_block_q4_1},
-    {TensorType::kQ5_0, 32, false, unpack_block_q5_0},
-    {TensorType::kQ5_1, 32, true, unpack_block_q5_1},
+    {TensorType::kQ5_0, 32, false, unpack_block_q5_0, quantize_block_q5_0},
+    {TensorType::kQ5_1, 32, true, unpack_block_q5_1, quantize_block_q5_1},
     {TensorType::kQ8_0, 32, false, unpack_block_q8_0, quantize_block_q8_0},
     {TensorType::kQ2_K, 16, true, unpack_block_q2_k},
     {TensorType::kQ3_K, 16, false, unpack_block_q3_k},

@@ -1,8 +1,7 @@
 // Quantised rows as one canonical form. Every quantised format of GGUF is a row of codes in
 // sub-blocks of 16 or 32 weights, each with a float scale and, for some, a float offset:
 //
-//   weight = scale * code + offset          (code: int8, scale and offset: f32; product rounded,
-//   then sum)
+//   weight = scale * code + offset   (code: int8, scale and offset: f32; product rounded, then sum)
 //
 // unpack_row() is the single definition of each format: dequantisation, the packed panels of the
 // matrix product (panel.h) and every test derive from it. All scales are exact in f32 (an f16 times
@@ -30,8 +29,8 @@ void unpack_row(TensorType type, const std::byte* src, int64_t cols, int8_t* cod
 // Any type to f32, quantised or not; equal to the bit with ggml's to_float.
 void dequantize_row(TensorType type, const std::byte* src, int64_t cols, float* dst);
 
-// f32 to F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q5_K, Q6_K (checked). Deterministic. Values that are not
-// finite are stored as 0 in quantised types. dst has row_bytes(type, cols) bytes.
+// f32 to F32, F16, BF16, Q8_0, Q4_0, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K (checked). Deterministic. Values
+// that are not finite are stored as 0 in quantised types. dst has row_bytes(type, cols) bytes.
 bool can_quantize(TensorType type);
 void quantize_row(TensorType type, const float* src, int64_t cols, std::byte* dst);
 

@@ -12,6 +12,8 @@ namespace geist::kernels {
 using QuantizeBlock = void (*)(const float* x, uint8_t* block);
 
 void quantize_block_q4_0(const float* x, uint8_t* block);
+void quantize_block_q5_0(const float* x, uint8_t* block);
+void quantize_block_q5_1(const float* x, uint8_t* block);
 void quantize_block_q8_0(const float* x, uint8_t* block);
 void quantize_block_q4_k(const float* x, uint8_t* block);
 void quantize_block_q5_k(const float* x, uint8_t* block);

@@ -48,6 +48,7 @@ struct Affine {
 struct AffineSearch {
   float code_max, first;
   int steps;
+  bool free_offset = false;  // otherwise the format cannot store an offset above 0
 };
 
 // Codes in [0, code_max] for a scale and an offset.
@@ -58,12 +59,13 @@ void affine_codes(const float* x, float inverse, float offset, float code_max, f
   }
 }
 
-// The scale and offset (at most 0) that fit given codes best, and how much of the weighted square
-// of x they explain: the larger, the smaller the error. sum_w, sum_wx: of the weights and of weight
+// The scale and offset (at most 0 unless free) that fit given codes best, and how much of the
+// weighted square of x they explain: the larger, the smaller the error. sum_w, sum_wx: of the
+// weights and of weight
 // * x.
 template <int kCount>
 float solve_affine(const float* x, const float* w, const float* codes, double sum_w, double sum_wx,
-                   Affine* fit) {
+                   bool free_offset, Affine* fit) {
   Lanes wq, wqq, wqx;
   for (int i = 0; i < kCount; i += 8) {
     for (int j = 0; j < 8; ++j) {
@@ -78,7 +80,7 @@ float solve_affine(const float* x, const float* w, const float* codes, double su
   if (!(determinant > 0)) return -1;
   double scale = (sum_w * sum_wqx - sum_wx * sum_wq) / determinant;
   double offset = (sum_wqq * sum_wx - sum_wq * sum_wqx) / determinant;
-  if (offset > 0) {
+  if (offset > 0 && !free_offset) {
     offset = 0;
     scale = sum_wqx / sum_wqq;
   }
@@ -105,7 +107,7 @@ constexpr int kRefineRounds = 4;
 // w: weights of the error, positive. All x finite.
 template <int kCount>
 Affine search_affine(const float* x, const float* w, const AffineSearch& search) {
-  float low = 0, high = x[0];
+  float low = search.free_offset ? x[0] : 0, high = x[0];
   Lanes lanes_w, lanes_wx;
   for (int i = 0; i < kCount; ++i) {
     low = x[i] < low ? x[i] : low;
@@ -122,7 +124,8 @@ Affine search_affine(const float* x, const float* w, const AffineSearch& search)
   const auto keep_if_better = [&](float inverse, float offset) {
     affine_codes<kCount>(x, inverse, offset, search.code_max, codes);
     Affine fit;
-    const float explained = solve_affine<kCount>(x, w, codes, sum_w, sum_wx, &fit);
+    const float explained =
+        solve_affine<kCount>(x, w, codes, sum_w, sum_wx, search.free_offset, &fit);
     if (!(explained > best_explained)) return false;
     best_explained = explained;
     best = fit;

@@ -55,10 +55,11 @@ double relative_rms_error(const std::vector<float>& x, const std::vector<float>&
 }
 
 constexpr TensorType kEncoded[] = {TensorType::kF16,  TensorType::kBF16, TensorType::kQ8_0,
-                                   TensorType::kQ4_0, TensorType::kQ4_K, TensorType::kQ5_K,
-                                   TensorType::kQ6_K};
-constexpr TensorType kEncodedBlocks[] = {TensorType::kQ8_0, TensorType::kQ4_0, TensorType::kQ4_K,
-                                         TensorType::kQ5_K, TensorType::kQ6_K};
+                                   TensorType::kQ4_0, TensorType::kQ5_0, TensorType::kQ5_1,
+                                   TensorType::kQ4_K, TensorType::kQ5_K, TensorType::kQ6_K};
+constexpr TensorType kEncodedBlocks[] = {TensorType::kQ8_0, TensorType::kQ4_0, TensorType::kQ5_0,
+                                         TensorType::kQ5_1, TensorType::kQ4_K, TensorType::kQ5_K,
+                                         TensorType::kQ6_K};
 
 // ggml: relative RMS error of its encoders (commit d99724f2b141, quantize_*, no importance matrix)
 // on the same 2^18 values. sha256: of our bytes, which must not depend on the compiler or its
@@ -71,6 +72,10 @@ struct Quality {
 constexpr Quality kQuality[] = {
     {TensorType::kQ4_0, 0.084464,
      "0d7c2549614852389dc3ad48aaa0e1039784e7d5b903659867c399a43c30f7e3"},
+    {TensorType::kQ5_0, 0.042010,
+     "d2619d66a179df3d7eef94204c7243ce21cec1e5dd2daaa1ef218adb3c01e321"},
+    {TensorType::kQ5_1, 0.037426,
+     "1c843b6a61c630f834676aedac7412974de3f69257579cda8d7c7a21d4b10992"},
     {TensorType::kQ8_0, 0.005268,
      "f6ff4fc095eef86b84c63bc1018357923ad3d222f97fb91f364c68dc9b41b4d4"},
     {TensorType::kQ4_K, 0.070501,
@@ -187,7 +192,7 @@ TEST(Quantize, WhichTypes) {
   EXPECT_TRUE(can_quantize(TensorType::kF32));
   for (const TensorType type : kEncoded) EXPECT_TRUE(can_quantize(type));
   for (const TensorType type :
-       {TensorType::kQ2_K, TensorType::kIQ2_XXS, TensorType::kQ5_1, TensorType::kI32}) {
+       {TensorType::kQ2_K, TensorType::kIQ2_XXS, TensorType::kQ4_1, TensorType::kI32}) {
     EXPECT_FALSE(can_quantize(type)) << tensor_type_info(type).name;
   }
 }
