@@ -60,21 +60,25 @@ struct Attention {
   static GEIST_INLINE void score_step(const float* const* q, const float* k, int32_t dim,
                                       float* score) {
     T acc[kRows][kKeyRegs];
+    GEIST_UNROLL
     for (int i = 0; i < kRows; ++i) {
+      GEIST_UNROLL
       for (int j = 0; j < kKeyRegs; ++j) acc[i][j] = Reg::zero();
     }
     for (int32_t d = 0; d < dim; ++d, k += kPageTokens) {
       T key[kKeyRegs];
-#pragma GCC unroll 4
+      GEIST_UNROLL
       for (int j = 0; j < kKeyRegs; ++j) key[j] = Reg::load(k + j * Reg::kLanes);
-#pragma GCC unroll 16
+      GEIST_UNROLL
       for (int i = 0; i < kRows; ++i) {
-        const T factor = Reg::set1(q[i][d]);
-#pragma GCC unroll 4
+        const T factor = Reg::keep(Reg::set1(q[i][d]));
+        GEIST_UNROLL
         for (int j = 0; j < kKeyRegs; ++j) acc[i][j] = Reg::fma(factor, key[j], acc[i][j]);
       }
     }
+    GEIST_UNROLL
     for (int i = 0; i < kRows; ++i) {
+      GEIST_UNROLL
       for (int j = 0; j < kKeyRegs; ++j) {
         Reg::store(score + i * kPageTokens + j * Reg::kLanes, acc[i][j]);
       }
@@ -145,8 +149,10 @@ struct Attention {
                                       const float* v, int64_t v_stride, int32_t begin, int32_t end,
                                       int64_t d, int64_t n) {
     T acc[kRows][kRegs];
+    GEIST_UNROLL
     for (int i = 0; i < kRows; ++i) {
       const T factor = Reg::set1(c[i]);
+      GEIST_UNROLL
       for (int j = 0; j < kRegs; ++j) {
         const float* from = o[i] + d + j * Reg::kLanes;
         acc[i][j] = Reg::mul(j + 1 < kRegs ? Reg::load(from) : Reg::load_n(from, n), factor);
@@ -155,19 +161,21 @@ struct Attention {
     v += begin * v_stride + d;
     for (int32_t key = begin; key < end; ++key, v += v_stride) {
       T value[kRegs];
-#pragma GCC unroll 16
+      GEIST_UNROLL
       for (int j = 0; j < kRegs; ++j) {
         const float* from = v + j * Reg::kLanes;
         value[j] = j + 1 < kRegs ? Reg::load(from) : Reg::load_n(from, n);
       }
-#pragma GCC unroll 16
+      GEIST_UNROLL
       for (int i = 0; i < kRows; ++i) {
-        const T factor = Reg::set1(e[i * kPageTokens + key]);
-#pragma GCC unroll 16
+        const T factor = Reg::keep(Reg::set1(e[i * kPageTokens + key]));
+        GEIST_UNROLL
         for (int j = 0; j < kRegs; ++j) acc[i][j] = Reg::fma(factor, value[j], acc[i][j]);
       }
     }
+    GEIST_UNROLL
     for (int i = 0; i < kRows; ++i) {
+      GEIST_UNROLL
       for (int j = 0; j < kRegs; ++j) {
         float* to = o[i] + d + j * Reg::kLanes;
         if (j + 1 < kRegs) {

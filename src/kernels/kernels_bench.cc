@@ -8,6 +8,9 @@
 #include <string>
 #include <vector>
 
+#if defined(__x86_64__)
+#include "kernels/intrinsics_x86.h"
+#endif
 #include "kernels/kernels.h"
 
 namespace geist::kernels {
@@ -28,21 +31,42 @@ void set_rates(benchmark::State& state, double flops, double bytes) {
   if (bytes > 0) state.counters["GB/s"] = Counter(bytes * 1e-9, rate);
 }
 
-// ---- limits, through the kernels' own instruction set: a product that fits the registers and L1
+// ---- limits
 
-void fma_peak(benchmark::State& state, const Kernels* k) {
-  // 24 rows x 3 tokens of 512: operands stay in the L1 cache, so this is the micro-kernel alone.
-  const int64_t rows = k->isa == Isa::kAvx512 ? 8 : 4, tokens = 3, cols = 512;
-  const Floats w = ramp(static_cast<size_t>(rows * cols)),
-               x = ramp(static_cast<size_t>(tokens * cols));
-  Floats y(static_cast<size_t>(rows * tokens));
-  for (auto _ : state) {
-    k->matmul_float(TensorType::kF32, reinterpret_cast<const std::byte*>(w.data()), cols * 4, rows,
-                    cols, x.data(), cols, tokens, y.data(), rows);
-    benchmark::DoNotOptimize(y.data());
+constexpr int kPeakSteps = 1000, kPeakChains = 16;  // more chains than an FMA's latency needs
+
+#if defined(__x86_64__)
+__attribute__((target("avx512f"))) void fma_chains_512() {
+  __m512 acc[kPeakChains];
+  const __m512 x = _mm512_set1_ps(0.5f);
+  for (__m512& a : acc) a = x;
+  for (int i = 0; i < kPeakSteps; ++i) {
+#pragma GCC unroll 16
+    for (__m512& a : acc) {
+      a = _mm512_fmadd_ps(a, x, x);
+      __asm__ volatile("" : "+v"(a));
+    }
   }
-  set_rates(state, 2.0 * static_cast<double>(rows * tokens * cols), 0);
 }
+__attribute__((target("avx2,fma"))) void fma_chains_256() {
+  __m256 acc[kPeakChains - 2];  // all sixteen registers with x
+  const __m256 x = _mm256_set1_ps(0.5f);
+  for (__m256& a : acc) a = x;
+  for (int i = 0; i < kPeakSteps; ++i) {
+#pragma GCC unroll 16
+    for (__m256& a : acc) {
+      a = _mm256_fmadd_ps(a, x, x);
+      __asm__ volatile("" : "+x"(a));
+    }
+  }
+}
+
+void fma_peak(benchmark::State& state, Isa isa) {
+  const double flops = isa == Isa::kAvx512 ? 32.0 * kPeakChains : 16.0 * (kPeakChains - 2);
+  for (auto _ : state) isa == Isa::kAvx512 ? fma_chains_512() : fma_chains_256();
+  set_rates(state, flops * kPeakSteps, 0);
+}
+#endif
 
 // ---- products
 
@@ -148,7 +172,9 @@ void register_isa(const Kernels* k) {
   const auto add = [&](const std::string& what, auto call) {
     benchmark::RegisterBenchmark(name(what).c_str(), call)->Unit(benchmark::kMicrosecond);
   };
-  add("fma_in_l1", [=](benchmark::State& s) { fma_peak(s, k); });
+#if defined(__x86_64__)
+  if (k->isa != Isa::kScalar) add("fma_peak", [=](benchmark::State& s) { fma_peak(s, k->isa); });
+#endif
   add("read_bandwidth", [=](benchmark::State& s) { read_bandwidth(s, k); });
   const std::pair<const char*, TensorType> types[] = {
       {"f32", TensorType::kF32}, {"f16", TensorType::kF16}, {"bf16", TensorType::kBF16}};

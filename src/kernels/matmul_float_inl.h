@@ -77,6 +77,7 @@ struct FloatMatmul {
   static GEIST_INLINE void decode_rows(const FloatProduct& p, int64_t r) {
     const std::byte* row[kRows];
     F acc[kRows];
+    GEIST_UNROLL
     for (int i = 0; i < kRows; ++i) {
       row[i] = p.w + (r + i) * p.w_stride;
       acc[i] = S::zero();
@@ -84,16 +85,17 @@ struct FloatMatmul {
     int64_t k = 0;
     for (; k + 16 <= p.cols; k += 16) {
       const F x = S::load(p.x + k);
-#pragma GCC unroll 16
+      GEIST_UNROLL
       for (int i = 0; i < kRows; ++i) acc[i] = S::fma(Row::load(row[i], k), x, acc[i]);
     }
     if (k < p.cols) {
       const F x = S::load_n(p.x + k, p.cols - k);
-#pragma GCC unroll 16
+      GEIST_UNROLL
       for (int i = 0; i < kRows; ++i) {
         acc[i] = S::fma(Row::load_n(row[i], k, p.cols - k), x, acc[i]);
       }
     }
+    GEIST_UNROLL
     for (int i = 0; i < kRows; ++i) p.y[r + i] = S::sum(acc[i]);
   }
 
@@ -125,7 +127,9 @@ struct FloatMatmul {
                                          int64_t depth, int64_t half, bool first, float* acc) {
     constexpr int kRows = S::kTileRows;
     T sum[kTokens][kRows];
+    GEIST_UNROLL
     for (int t = 0; t < kTokens; ++t) {
+      GEIST_UNROLL
       for (int i = 0; i < kRows; ++i) {
         sum[t][i] = first ? Reg::zero() : Reg::load(acc + (t * kRows + i) * 16 + half);
       }
@@ -135,26 +139,30 @@ struct FloatMatmul {
     int64_t d = 0;
     for (; d + 16 <= depth; d += 16, tile += kRows * 16, x += 16) {
       T in[kTokens];
-#pragma GCC unroll 8
+      GEIST_UNROLL
       for (int t = 0; t < kTokens; ++t) in[t] = Reg::load(x + t * x_stride);
-#pragma GCC unroll 16
+      GEIST_UNROLL
       for (int i = 0; i < kRows; ++i) {
-        const T weight = Reg::load(tile + i * 16);
-#pragma GCC unroll 8
+        const T weight = Reg::keep(Reg::load(tile + i * 16));
+        GEIST_UNROLL
         for (int t = 0; t < kTokens; ++t) sum[t][i] = Reg::fma(weight, in[t], sum[t][i]);
       }
     }
     if (d < depth) {
       const int64_t left = depth - d - half;
       const int64_t n = left < 0 ? 0 : (left < Reg::kLanes ? left : Reg::kLanes);
+      GEIST_UNROLL
       for (int t = 0; t < kTokens; ++t) {
         const T in = Reg::load_n(x + t * x_stride, n);
+        GEIST_UNROLL
         for (int i = 0; i < kRows; ++i) {
           sum[t][i] = Reg::fma(Reg::load(tile + i * 16), in, sum[t][i]);
         }
       }
     }
+    GEIST_UNROLL
     for (int t = 0; t < kTokens; ++t) {
+      GEIST_UNROLL
       for (int i = 0; i < kRows; ++i) Reg::store(acc + (t * kRows + i) * 16 + half, sum[t][i]);
     }
   }

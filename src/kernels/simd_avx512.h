@@ -119,6 +119,12 @@ struct Avx512 {
     static GEIST_INLINE T set1(float x) { return Avx512::set1(x); }
     static GEIST_INLINE T load(const float* p) { return Avx512::load(p); }
     static GEIST_INLINE T load_n(const float* p, int64_t n) { return Avx512::load_n(p, n); }
+    // Holds a in a register: without it GCC turns each use into a load of its own, and the loads
+    // become the bottleneck.
+    static GEIST_INLINE T keep(T a) {
+      __asm__("" : "+v"(a));
+      return a;
+    }
     static GEIST_INLINE void store(float* p, T a) { Avx512::store(p, a); }
     static GEIST_INLINE void store_n(float* p, T a, int64_t n) { Avx512::store_n(p, a, n); }
     static GEIST_INLINE T mul(T a, T b) { return Avx512::mul(a, b); }

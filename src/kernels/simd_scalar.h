@@ -16,6 +16,12 @@
 #include <cstdint>
 
 #define GEIST_INLINE inline __attribute__((always_inline))
+// Unrolls the loop that follows completely: accumulators in an array become registers only then.
+#if defined(__clang__)
+#define GEIST_UNROLL _Pragma("unroll")
+#else
+#define GEIST_UNROLL _Pragma("GCC unroll 32")
+#endif
 
 namespace geist::kernels {
 
@@ -204,6 +210,7 @@ struct Scalar {
     static GEIST_INLINE T set1(float x) { return Scalar::set1(x); }
     static GEIST_INLINE T load(const float* p) { return Scalar::load(p); }
     static GEIST_INLINE T load_n(const float* p, int64_t n) { return Scalar::load_n(p, n); }
+    static GEIST_INLINE T keep(const T& a) { return a; }
     static GEIST_INLINE void store(float* p, const T& a) { Scalar::store(p, a); }
     static GEIST_INLINE void store_n(float* p, const T& a, int64_t n) { Scalar::store_n(p, a, n); }
     static GEIST_INLINE T mul(const T& a, const T& b) { return Scalar::mul(a, b); }
