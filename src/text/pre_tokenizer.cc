@@ -43,14 +43,17 @@ uint8_t classify(char32_t c) {
 // The classes of the two planes in use, 128 KB made once; the rest is asked of the Unicode library.
 class ClassTable {
  public:
-  ClassTable() : table_(kSize) {
-    for (size_t c = 0; c < kSize; ++c) table_[c] = classify(static_cast<char32_t>(c));
+  ClassTable() : storage_(kSize), table_(storage_.data()) {
+    for (size_t c = 0; c < kSize; ++c) storage_[c] = classify(static_cast<char32_t>(c));
   }
+  ClassTable(const ClassTable&) = delete;
   uint8_t of(char32_t c) const { return c < kSize ? table_[c] : classify(c); }
+  uint8_t of_ascii(unsigned char c) const { return table_[c]; }
 
  private:
   static constexpr size_t kSize = 0x20000;
-  std::vector<uint8_t> table_;
+  std::vector<uint8_t> storage_;
+  const uint8_t* table_;
 };
 
 const ClassTable& class_table() {
@@ -85,19 +88,29 @@ class Piece {
     for (Char c = at(i); c.exists() && test(c); c = at(i)) i += c.length;
     return i;
   }
-  size_t run_of(size_t i, int mask) const {
-    return run(i, [mask](Char c) { return c.is(mask); });
-  }
+  // The end of the run of characters of any of the classes, or of none of them. Most text is ASCII
+  // and most time is spent here.
+  size_t run_of(size_t i, int mask) const { return run_where(i, mask, true); }
+  size_t run_of_other(size_t i, int mask) const { return run_where(i, mask, false); }
   // At most `limit` characters.
   size_t run_of(size_t i, int mask, int limit) const {
     for (Char c = at(i); limit > 0 && c.is(mask); c = at(i), --limit) i += c.length;
     return i;
   }
-  size_t run_of_other(size_t i, int mask) const {
-    return run(i, [mask](Char c) { return !c.is(mask); });
-  }
 
  private:
+  size_t run_where(size_t i, int mask, bool want) const {
+    for (;;) {
+      while (i < end_ && static_cast<signed char>(data_[i]) >= 0 &&
+             ((table_.of_ascii(static_cast<unsigned char>(data_[i])) & mask) != 0) == want)
+        ++i;
+      if (i == end_ || static_cast<signed char>(data_[i]) >= 0) return i;
+      const Char c = at(i);
+      if (c.is(mask) != want) return i;
+      i += c.length;
+    }
+  }
+
   const char* data_;
   size_t end_;
   const ClassTable& table_;
@@ -136,7 +149,8 @@ size_t white_space(const Piece& p, size_t i, bool newlines) {
 
 // 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 size_t match_gpt2(const Piece& p, size_t i) {
-  if (const size_t end = contraction(p, i, false); end > i) return end;
+  if (p.byte(i) == '\'')
+    if (const size_t end = contraction(p, i, false); end > i) return end;
   const size_t start = p.byte(i) == ' ' ? i + 1 : i;
   const Char c = p.at(start);
   if (c.is(kLetter)) return p.run_of(start, kLetter);
@@ -159,7 +173,8 @@ size_t symbols(const Piece& p, size_t i, int not_in, unsigned char tail) {
 // [^\s\p{L}\p{M}\p{N}]+
 template <int digits, int word>
 size_t match_llama3(const Piece& p, size_t i) {
-  if (const size_t end = contraction(p, i, true); end > i) return end;
+  if (p.byte(i) == '\'')
+    if (const size_t end = contraction(p, i, true); end > i) return end;
   const Char c = p.at(i);
   if (c.is(word)) {
     return p.run_of(i, word);
@@ -357,9 +372,31 @@ size_t match_bloom(const Piece& p, size_t i) {
   return end > start ? end : i;
 }
 
-template <typename Match>
-void run_pass(std::string_view text, const std::vector<size_t>& in, std::vector<size_t>& out,
-              const Match& match) {
+// Where a pass puts the ends of its pieces. Those of the last pass leave in batches that fit the
+// cache; the passes before it need all of theirs.
+class Ends {
+ public:
+  Ends(const std::function<void(std::span<const size_t>)>* words, size_t expected) : words_(words) {
+    ends_.reserve(words == nullptr ? expected : kBatch);
+  }
+  void add(size_t end) {
+    ends_.push_back(end);
+    if (words_ != nullptr && ends_.size() == kBatch) flush();
+  }
+  void flush() {
+    (*words_)(ends_);
+    ends_.clear();
+  }
+  std::vector<size_t> take() { return std::move(ends_); }
+
+ private:
+  static constexpr size_t kBatch = 1024;
+  const std::function<void(std::span<const size_t>)>* words_;
+  std::vector<size_t> ends_;
+};
+
+template <size_t (*match)(const Piece&, size_t)>
+void run_pass(std::string_view text, const std::vector<size_t>& in, Ends& out) {
   size_t begin = 0;
   for (const size_t piece_end : in) {
     const Piece piece(text, piece_end);
@@ -370,18 +407,17 @@ void run_pass(std::string_view text, const std::vector<size_t>& in, std::vector<
         i += piece.at(i).length;
         continue;
       }
-      if (gap < i) out.push_back(i);
-      out.push_back(end);
+      if (gap < i) out.add(i);
+      out.add(end);
       gap = i = end;
     }
-    if (gap < piece_end) out.push_back(piece_end);
+    if (gap < piece_end) out.add(piece_end);
     begin = piece_end;
   }
 }
 
 // \s+$
-void cut_trailing_space(std::string_view text, const std::vector<size_t>& in,
-                        std::vector<size_t>& out) {
+void cut_trailing_space(std::string_view text, const std::vector<size_t>& in, Ends& out) {
   size_t begin = 0;
   for (const size_t end : in) {
     const Piece piece(text, end);
@@ -391,59 +427,58 @@ void cut_trailing_space(std::string_view text, const std::vector<size_t>& in,
       i += c.length;
       if (!c.is(kSpace)) space = i;
     }
-    if (space > begin && space < end) out.push_back(space);
-    out.push_back(end);
+    if (space > begin && space < end) out.add(space);
+    out.add(end);
     begin = end;
   }
 }
 
-void run_cut(Cut cut, std::string_view text, const std::vector<size_t>& in,
-             std::vector<size_t>& out) {
+void run_cut(Cut cut, std::string_view text, const std::vector<size_t>& in, Ends& out) {
   switch (cut) {
     case Cut::kGpt2:
-      return run_pass(text, in, out, match_gpt2);
+      return run_pass<match_gpt2>(text, in, out);
     case Cut::kLlama3:
-      return run_pass(text, in, out, match_llama3<3, kLetter>);
+      return run_pass<match_llama3<3, kLetter>>(text, in, out);
     case Cut::kQwen2:
-      return run_pass(text, in, out, match_llama3<1, kLetter>);
+      return run_pass<match_llama3<1, kLetter>>(text, in, out);
     case Cut::kQwen35:
-      return run_pass(text, in, out, match_llama3<1, kLetter | kMark>);
+      return run_pass<match_llama3<1, kLetter | kMark>>(text, in, out);
     case Cut::kGpt4o:
-      return run_pass(text, in, out, match_case<3, true>);
+      return run_pass<match_case<3, true>>(text, in, out);
     case Cut::kTekken:
-      return run_pass(text, in, out, match_case<1, false>);
+      return run_pass<match_case<1, false>>(text, in, out);
     case Cut::kDeepSeek3:
-      return run_pass(text, in, out, match_deepseek3);
+      return run_pass<match_deepseek3>(text, in, out);
     case Cut::kDigits1:
-      return run_pass(text, in, out, match_class<kNumber, 1>);
+      return run_pass<match_class<kNumber, 1>>(text, in, out);
     case Cut::kDigits3:
-      return run_pass(text, in, out, match_class<kNumber, 3>);
+      return run_pass<match_class<kNumber, 3>>(text, in, out);
     case Cut::kDigitRuns:
-      return run_pass(text, in, out, match_class<kNumber, 0>);
+      return run_pass<match_class<kNumber, 0>>(text, in, out);
     case Cut::kAsciiDigits3:
-      return run_pass(text, in, out, match_ascii_digits3);
+      return run_pass<match_ascii_digits3>(text, in, out);
     case Cut::kPunctuation:
-      return run_pass(text, in, out, match_punctuation<false>);
+      return run_pass<match_punctuation<false>>(text, in, out);
     case Cut::kPunctuationTick:
-      return run_pass(text, in, out, match_punctuation<true>);
+      return run_pass<match_punctuation<true>>(text, in, out);
     case Cut::kNewlines:
-      return run_pass(text, in, out, match_newline);
+      return run_pass<match_newline>(text, in, out);
     case Cut::kSpacedLetters:
-      return run_pass(text, in, out, match_spaced_letters);
+      return run_pass<match_spaced_letters>(text, in, out);
     case Cut::kSpacedPunctuation:
-      return run_pass(text, in, out, match_spaced_punctuation);
+      return run_pass<match_spaced_punctuation>(text, in, out);
     case Cut::kCasedLetters:
-      return run_pass(text, in, out, match_cased_letters);
+      return run_pass<match_cased_letters>(text, in, out);
     case Cut::kDeepSeekSymbols:
-      return run_pass(text, in, out, match_deepseek_symbols);
+      return run_pass<match_deepseek_symbols>(text, in, out);
     case Cut::kTrailingSpace:
       return cut_trailing_space(text, in, out);
     case Cut::kCjk:
-      return run_pass(text, in, out, match_cjk);
+      return run_pass<match_cjk>(text, in, out);
     case Cut::kKana:
-      return run_pass(text, in, out, match_kana);
+      return run_pass<match_kana>(text, in, out);
     case Cut::kBloom:
-      return run_pass(text, in, out, match_bloom);
+      return run_pass<match_bloom>(text, in, out);
   }
 }
 
@@ -544,16 +579,18 @@ bool PreTokenizer::ignores_merges(std::string_view name) {
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
 }
 
-void PreTokenizer::split(std::string_view text, std::vector<size_t>& ends) const {
+void PreTokenizer::split(std::string_view text,
+                         const std::function<void(std::span<const size_t>)>& words) const {
   if (text.empty()) return;
-  std::vector<size_t> in = {text.size()}, out;
-  for (const Cut cut : cuts_) {
-    out.clear();
-    out.reserve(text.size() / 4 + 8);
-    run_cut(cut, text, in, out);
-    in.swap(out);
+  std::vector<size_t> in = {text.size()};
+  for (size_t i = 0; i + 1 < cuts_.size(); ++i) {
+    Ends out(nullptr, text.size() / 4 + 8);
+    run_cut(cuts_[i], text, in, out);
+    in = out.take();
   }
-  ends.insert(ends.end(), in.begin(), in.end());
+  Ends out(&words, 0);
+  run_cut(cuts_.back(), text, in, out);
+  out.flush();
 }
 
 }  // namespace geist::text

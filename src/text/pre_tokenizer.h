@@ -7,6 +7,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -53,8 +55,9 @@ class PreTokenizer {
   // none.
   static std::string_view name_of_patterns(const std::vector<std::string>& patterns);
 
-  // Appends the end of each word, ascending; the last is text.size().
-  void split(std::string_view text, std::vector<size_t>& ends) const;
+  // Gives the end of each word, ascending, in batches; the last is text.size().
+  void split(std::string_view text,
+             const std::function<void(std::span<const size_t>)>& words) const;
 
  private:
   explicit PreTokenizer(std::vector<Cut> cuts) : cuts_(std::move(cuts)) {}

@@ -37,14 +37,17 @@ class WordEncoder {
     if (word.size() > WordCache::kWordBytesMax) return encode_uncached(word);
     bool hit = false;
     WordCache::Entry& entry = cache_.find(word, &hit);
-    if (hit) {
-      for (size_t i = 0; i < entry.count; ++i) out_.push_back(TokenId{out_[entry.first + i]});
-      return;
-    }
+    if (hit) return copy(entry);
     const size_t first = out_.size();
     model_.encode_word(word, merger_, out_);
-    entry = {word.data(), static_cast<uint32_t>(word.size()),
-             static_cast<uint32_t>(out_.size() - first), first};
+    entry.count = static_cast<uint16_t>(out_.size() - first);  // no more tokens than bytes
+    if (entry.count <= WordCache::kIdsMax) {
+      for (size_t i = 0; i < entry.count; ++i)
+        entry.ids[i] = static_cast<uint32_t>(out_[first + i]);
+    } else {
+      entry.ids[0] = static_cast<uint32_t>(first);
+      entry.ids[1] = static_cast<uint32_t>(uint64_t{first} >> 32);
+    }
   }
 
   void encode_uncached(std::string_view word) {
@@ -54,6 +57,14 @@ class WordEncoder {
   }
 
  private:
+  void copy(const WordCache::Entry& entry) {
+    if (entry.count <= WordCache::kIdsMax) {
+      for (size_t i = 0; i < entry.count; ++i) out_.push_back(static_cast<TokenId>(entry.ids[i]));
+    } else {
+      for (size_t i = 0; i < entry.count; ++i) out_.push_back(TokenId{out_[entry.first() + i]});
+    }
+  }
+
   const Model& model_;
   WordCache cache_;
   Merger merger_;
@@ -208,17 +219,16 @@ void Tokenizer::Impl::partition(std::string_view text, bool parse_special, const
 void Tokenizer::Impl::encode_bpe(std::string_view text, bool parse_special,
                                  std::vector<TokenId>& out) const {
   WordEncoder<BpeModel> words(*bpe, text.size(), out);
-  std::vector<size_t> cuts;
   partition(
       text, parse_special,
       [&](std::string_view fragment) {
-        cuts.clear();
-        pre->split(fragment, cuts);
         size_t begin = 0;
-        for (const size_t end : cuts) {
-          words.encode(fragment.substr(begin, end - begin));
-          begin = end;
-        }
+        pre->split(fragment, [&](std::span<const size_t> batch) {
+          for (const size_t end : batch) {
+            words.encode(fragment.substr(begin, end - begin));
+            begin = end;
+          }
+        });
       },
       [&](TokenId id) { out.push_back(id); });
 }

@@ -16,33 +16,57 @@
 
 namespace geist::text {
 
+inline uint64_t load64(const char* p) {
+  uint64_t v;
+  std::memcpy(&v, p, 8);
+  return v;
+}
+inline uint64_t load32(const char* p) {
+  uint32_t v;
+  std::memcpy(&v, p, 4);
+  return v;
+}
+
 inline uint64_t hash_mix(uint64_t a, uint64_t b) {
   const unsigned __int128 product = static_cast<unsigned __int128>(a) * b;
   return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
 }
 
-// Multiply-and-fold over overlapping words (after Wang Yi's wyhash): short strings take two loads.
+// A string of up to 16 bytes as two words that overlap: with the length they say it completely.
+struct ShortKey {
+  uint64_t a, b;
+};
+inline ShortKey short_key(const char* p, size_t n) {
+  if (n >= 8) return {load64(p), load64(p + n - 8)};
+  if (n >= 4) return {load32(p), load32(p + n - 4)};
+  const auto byte = [p](size_t i) { return uint64_t{static_cast<unsigned char>(p[i])}; };
+  return {n == 0 ? 0 : byte(0) << 16 | byte(n / 2) << 8 | byte(n - 1), 0};
+}
+
+// Multiply-and-fold (after Wang Yi's wyhash): short strings take two loads and two products.
+inline uint64_t hash_short(ShortKey key, size_t n) {
+  return hash_mix(hash_mix(key.a ^ 0xa0761d6478bd642fu, key.b ^ 0xe7037ed1a0b428dbu) ^ n,
+                  0x8ebc6af09c88c6e3u);
+}
 inline uint64_t hash_bytes(const char* p, size_t n) {
-  constexpr uint64_t k0 = 0xa0761d6478bd642fu, k1 = 0xe7037ed1a0b428dbu;
-  const auto load64 = [](const char* q) {
-    uint64_t v;
-    std::memcpy(&v, q, 8);
-    return v;
-  };
-  const auto load32 = [](const char* q) {
-    uint32_t v;
-    std::memcpy(&v, q, 4);
-    return uint64_t{v};
-  };
-  const auto byte = [&](size_t i) { return uint64_t{static_cast<unsigned char>(p[i])}; };
-  if (n <= 3)
-    return n == 0 ? k0 : hash_mix((byte(0) << 16 | byte(n / 2) << 8 | byte(n - 1)) ^ k0, n ^ k1);
-  if (n <= 7) return hash_mix((load32(p) << 32 | load32(p + n - 4)) ^ k0, n ^ k1);
-  uint64_t h = n ^ k1;
-  for (; n > 16; n -= 16, p += 16) h = hash_mix(load64(p) ^ k0, load64(p + 8) ^ h);
-  const bool two =
-      n >= 8;  // after the loop 1 to 16 bytes are left; the bytes before them are ours to read
-  return hash_mix(load64(two ? p : p + n - 8) ^ k0, load64(p + n - 8) ^ h);
+  if (n <= 16) return hash_short(short_key(p, n), n);
+  uint64_t h = n;
+  size_t left = n;
+  for (; left > 16; left -= 16, p += 16)
+    h = hash_mix(load64(p) ^ 0xa0761d6478bd642fu, load64(p + 8) ^ h);
+  return hash_short({load64(p + left - 16), load64(p + left - 8) ^ h}, n);
+}
+
+// memcmp() == 0 for strings that are mostly shorter than a call is worth.
+inline bool equal_bytes(const char* a, const char* b, size_t n) {
+  if (n < 8) {
+    for (size_t i = 0; i < n; ++i)
+      if (a[i] != b[i]) return false;
+    return true;
+  }
+  for (size_t i = 0; i + 8 < n; i += 8)
+    if (load64(a + i) != load64(b + i)) return false;
+  return load64(a + n - 8) == load64(b + n - 8);
 }
 
 // Byte strings to ids. Keys are copied.
@@ -79,7 +103,7 @@ class TokenTable {
       const Slot& slot = slots_[i];
       if (slot.id < 0) return i;
       if (slot.tag == static_cast<uint32_t>(hash >> 32) && slot.size == key.size() &&
-          std::memcmp(keys_.data() + slot.offset, key.data(), key.size()) == 0)
+          equal_bytes(keys_.data() + slot.offset, key.data(), key.size()))
         return i;
     }
   }
@@ -130,17 +154,21 @@ class PairTable {
   std::vector<Slot> slots_ = std::vector<Slot>(2);
 };
 
-// The words that one encode() call has met: an entry points at the word in the input and at its
-// tokens in the output, so that nothing is stored twice and nothing is shared between threads.
+// The words that one encode() call has met, and their tokens. An entry is half a cache line: a word
+// of up to 16 bytes and up to 3 tokens lie in it; longer ones refer to the input and to the output,
+// which both stay for the length of the call. Nothing is shared between threads, nothing outlives
+// the call.
 class WordCache {
  public:
-  struct Entry {
-    const char* text = nullptr;
-    uint32_t size = 0;
-    uint32_t count = 0;
-    size_t first = 0;  // index of its first token in the output
-  };
   static constexpr size_t kWordBytesMax = 128;  // longer words are rare, and dear to compare
+  static constexpr size_t kIdsMax = 3;
+
+  struct Entry {
+    uint64_t a = 0, b = 0;  // the word: ShortKey, or hash and address
+    uint16_t size = 0, count = 0;
+    uint32_t ids[kIdsMax] = {0, 0, 0};  // the tokens, or in two halves where they are in the output
+    uint64_t first() const { return uint64_t{ids[1]} << 32 | ids[0]; }
+  };
 
   explicit WordCache(size_t text_bytes) {
     size_t count = std::bit_ceil(text_bytes / 16 + 16);
@@ -148,16 +176,34 @@ class WordCache {
     entries_.resize(count + kProbes);
     mask_ = count - 1;
   }
-  // The entry of an equal word, or one to fill in (its text differs from `word`).
+
+  // The entry of an equal word (*hit), or one that now stands for this word and wants its tokens.
+  // 1 to kWordBytesMax bytes.
   Entry& find(std::string_view word, bool* hit) {
-    Entry* entry = &entries_[hash_bytes(word.data(), word.size()) & mask_];
+    const bool brief = word.size() <= 16;
+    ShortKey key{0, reinterpret_cast<uintptr_t>(word.data())};
+    if (brief) key = short_key(word.data(), word.size());
+    const uint64_t hash =
+        brief ? hash_short(key, word.size()) : hash_bytes(word.data(), word.size());
+    if (!brief) key.a = hash;
+    Entry* entry = &entries_[hash & mask_];
     for (size_t probe = 0;; ++probe, ++entry) {
-      *hit = entry->size == word.size() && entry->text != nullptr &&
-             std::memcmp(entry->text, word.data(), word.size()) == 0;
+      if (entry->size == word.size() && entry->a == key.a &&
+          (brief ? entry->b == key.b
+                 : equal_bytes(reinterpret_cast<const char*>(static_cast<uintptr_t>(entry->b)),
+                               word.data(), word.size()))) {
+        *hit = true;
+        return *entry;
+      }
       // When all probes are taken the last one is given up: the newest word is the likeliest to
       // come again.
-      if (*hit || entry->text == nullptr || probe + 1 == kProbes) return *entry;
+      if (entry->size == 0 || probe + 1 == kProbes) break;
     }
+    *hit = false;
+    entry->a = key.a;
+    entry->b = key.b;
+    entry->size = static_cast<uint16_t>(word.size());
+    return *entry;
   }
 
  private:
@@ -166,5 +212,6 @@ class WordCache {
   std::vector<Entry> entries_;
   size_t mask_ = 0;
 };
+static_assert(sizeof(WordCache::Entry) == 32);
 
 }  // namespace geist::text
