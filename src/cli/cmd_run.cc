@@ -15,8 +15,8 @@
 #include "cli/model_options.h"
 #include "cli/output.h"
 #include "cli/sampler_options.h"
-#include "engine/chat_format.h"
 #include "engine/generation.h"
+#include "engine/prompt.h"
 
 namespace geist::cli {
 namespace {

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "engine/prompt.h"
 #include "model/model.h"
 
 namespace geist::engine {
@@ -27,19 +28,6 @@ std::string token_text(const text::Tokenizer& tokenizer, text::TokenId id) {
 }
 
 }  // namespace
-
-std::vector<text::TokenId> encode_prompt(const text::Tokenizer& tokenizer, std::string_view text,
-                                         const PromptOptions& options) {
-  std::vector<text::TokenId> ids =
-      tokenizer.encode(text, {.add_special = false, .parse_special = options.parse_special});
-  const text::Vocabulary& vocabulary = tokenizer.vocabulary();
-  // A template that writes BOS itself must not get a second one.
-  if (options.bos && vocabulary.add_bos && vocabulary.bos >= 0 &&
-      (ids.empty() || ids.front() != vocabulary.bos)) {
-    ids.insert(ids.begin(), vocabulary.bos);
-  }
-  return ids;
-}
 
 Result<ChatFormat> ChatFormat::create(const gguf::Metadata& metadata,
                                       const text::Tokenizer& tokenizer) {

@@ -19,15 +19,6 @@ struct ChatMessage {
   std::string content;
 };
 
-// Tokens of a text that generation continues: BOS in front when the vocabulary asks for it and
-// `bos` is true, never EOS behind.
-struct PromptOptions {
-  bool bos = true;
-  bool parse_special = true;  // "<|im_end|>" in the text is the control token
-};
-std::vector<text::TokenId> encode_prompt(const text::Tokenizer& tokenizer, std::string_view text,
-                                         const PromptOptions& options = {});
-
 class ChatFormat {
  public:
   // Refers to tokenizer, which must live as long. Fails when the file's template does not parse.
