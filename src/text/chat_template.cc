@@ -17,7 +17,7 @@ ChatTemplate::~ChatTemplate() = default;
 
 Result<ChatTemplate> ChatTemplate::parse(std::string_view source) {
   auto program = jinja::parse_program(source);
-  if (!program.ok()) return errorf("chat template: %s", program.error().message.c_str());
+  if (!program.ok()) return program.error();
   return ChatTemplate(std::make_unique<Impl>(Impl{std::move(program).value()}));
 }
 
@@ -30,7 +30,7 @@ Result<std::string> ChatTemplate::render(std::string_view context_json, int64_t 
   if (!heap.failed()) {
     output = jinja::Interpreter(*impl_->program, heap, unix_time_s).render(context);
   }
-  if (heap.failed()) return errorf("chat template: %s", heap.message().c_str());
+  if (heap.failed()) return Error{heap.message()};
   return output;
 }
 
