@@ -116,6 +116,10 @@ char32_t to_lower(char32_t c) {
   return static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)));
 }
 
+char32_t to_upper(char32_t c) {
+  return static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c)));
+}
+
 std::string normalize(std::string_view text, Normalization form) {
   int options = UTF8PROC_STABLE;
   const bool compose = form == Normalization::kNfc || form == Normalization::kNfkc;

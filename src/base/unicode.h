@@ -38,6 +38,7 @@ bool is_control(char32_t c);      // Cc, Cf, Cn, Co, Cs
 bool is_space(char32_t c);        // White_Space property (what \s means in Unicode regular expressions)
 
 char32_t to_lower(char32_t c);
+char32_t to_upper(char32_t c);
 
 enum class Normalization { kNfc, kNfd, kNfkc, kNfkd };
 // Invalid UTF-8 is passed through unchanged, piece by piece.

@@ -185,10 +185,10 @@ AttentionShape shape_of(int heads, int kv_heads, int key_dim, int value_dim) {
 
 TEST(Attention, CausalMatchesTheReferenceInEveryBatch) {
   const int dims[][4] = {{1, 1, 1, 1},    {2, 1, 7, 5},   {4, 4, 16, 16},  {8, 2, 17, 31},
-                         {6, 2, 64, 64},  {5, 1, 80, 48}, {3, 3, 33, 100}, {16, 1, 128, 128},
-                         {9, 3, 96, 257}, {71, 1, 8, 8}};
+                         {6, 2, 64, 64},  {5, 1, 80, 48}, {3, 3, 33, 100}, {4, 1, 128, 128},
+                         {3, 3, 96, 257}, {71, 1, 8, 4}};
   for (const auto& d : dims) {
-    const auto c = make_case(shape_of(d[0], d[1], d[2], d[3]), {32, 32, 17});
+    const auto c = make_case(shape_of(d[0], d[1], d[2], d[3]), {32, 27});
     expect_reference(*c, "causal");
   }
 }

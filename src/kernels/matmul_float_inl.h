@@ -23,6 +23,7 @@ namespace geist::kernels {
 // How 16 weights are read: from element k of a row on, all or the first n.
 template <class S>
 struct F32Row {
+  static constexpr int64_t kBytes = 4;
   static GEIST_INLINE typename S::F load(const std::byte* row, int64_t k) {
     return S::load(reinterpret_cast<const float*>(row) + k);
   }
@@ -32,6 +33,7 @@ struct F32Row {
 };
 template <class S>
 struct F16Row {
+  static constexpr int64_t kBytes = 2;
   static GEIST_INLINE typename S::F load(const std::byte* row, int64_t k) {
     return S::load_f16(row + 2 * k);
   }
@@ -41,6 +43,7 @@ struct F16Row {
 };
 template <class S>
 struct Bf16Row {
+  static constexpr int64_t kBytes = 2;
   static GEIST_INLINE typename S::F load(const std::byte* row, int64_t k) {
     return S::load_bf16(row + 2 * k);
   }
@@ -66,8 +69,8 @@ struct FloatMatmul {
 
   static constexpr int64_t kTileRows = S::kTileRows, kTileTokens = S::kTileTokens;
   static constexpr int64_t kDepth = 512;
-  static constexpr int64_t kRowBlock = 32;
-  static constexpr int64_t kTokenBlock = 48;
+  static constexpr int64_t kRowBlock = 64;
+  static constexpr int64_t kTokenBlock = 96;
   static_assert(kRowBlock % kTileRows == 0 && kTokenBlock % kTileTokens == 0);
   static_assert(kTileRows % 4 == 0 || kTileRows == 2);
 
@@ -107,6 +110,25 @@ struct FloatMatmul {
 
   // ---- many tokens
 
+  // The weights of the tile after the one at hand, asked for a little at a time while that one is
+  // multiplied: a tile comes from memory far slower than it is widened.
+  struct Ahead {
+    const std::byte* row = nullptr;
+    int64_t stride = 0, rows = 0, bytes = 0, offset = 0;
+
+    GEIST_INLINE void fetch(int64_t lines) {
+      for (; lines > 0 && rows > 0; --lines) {
+        __builtin_prefetch(row + offset, 0, 2);
+        offset += 64;
+        if (offset >= bytes) {
+          offset = 0;
+          row += stride;
+          --rows;
+        }
+      }
+    }
+  };
+
   // Rows r .. r + kTileRows (those past the last are zero), elements k .. k + depth, to f32.
   static void widen_tile(const FloatProduct& p, int64_t r, int64_t k, int64_t depth, float* tile) {
     for (int64_t i = 0; i < kTileRows; ++i, tile += 16) {
@@ -122,9 +144,11 @@ struct FloatMatmul {
   }
 
   // acc[token][row][16] += the tile times kTokens rows of x, on lanes [half, half + Reg::kLanes).
+  // Meanwhile the rows of x at next_x come to the L1 cache.
   template <int kTokens>
   static GEIST_INLINE void multiply_half(const float* tile, const float* x, int64_t x_stride,
-                                         int64_t depth, int64_t half, bool first, float* acc) {
+                                         int64_t depth, int64_t half, bool first, float* acc,
+                                         const float* next_x) {
     constexpr int kRows = S::kTileRows;
     T sum[kTokens][kRows];
     GEIST_UNROLL
@@ -134,13 +158,17 @@ struct FloatMatmul {
         sum[t][i] = first ? Reg::zero() : Reg::load(acc + (t * kRows + i) * 16 + half);
       }
     }
+    const float* x_begin = x;
     tile += half;
     x += half;
     int64_t d = 0;
     for (; d + 16 <= depth; d += 16, tile += kRows * 16, x += 16) {
       T in[kTokens];
       GEIST_UNROLL
-      for (int t = 0; t < kTokens; ++t) in[t] = Reg::load(x + t * x_stride);
+      for (int t = 0; t < kTokens; ++t) {
+        in[t] = Reg::load(x + t * x_stride);
+        __builtin_prefetch(next_x + (x - x_begin) + t * x_stride);
+      }
       GEIST_UNROLL
       for (int i = 0; i < kRows; ++i) {
         const T weight = Reg::keep(Reg::load(tile + i * 16));
@@ -169,23 +197,26 @@ struct FloatMatmul {
 
   template <int kTokens>
   static void multiply(const float* tile, const float* x, int64_t x_stride, int64_t depth,
-                       bool first, float* acc) {
+                       bool first, float* acc, const float* next_x) {
     for (int64_t half = 0; half < 16; half += Reg::kLanes) {
-      multiply_half<kTokens>(tile, x, x_stride, depth, half, first, acc);
+      multiply_half<kTokens>(tile, x, x_stride, depth, half, first, acc, next_x);
     }
   }
 
   static void multiply_tokens(const float* tile, const FloatProduct& p, int64_t t, int64_t t_end,
-                              int64_t k, int64_t depth, float* acc) {
+                              int64_t k, int64_t depth, float* acc, Ahead& ahead) {
     const float* x = p.x + t * p.x_stride + k;
     const int64_t acc_step = kTileRows * 16;
+    const int64_t lines = kTileRows * depth * Row::kBytes / 64 * kTileTokens / (t_end - t) + 1;
     for (; t + kTileTokens <= t_end; t += kTileTokens) {
-      multiply<S::kTileTokens>(tile, x, p.x_stride, depth, k == 0, acc);
+      ahead.fetch(lines);
+      const float* next_x = t + 2 * kTileTokens <= t_end ? x + kTileTokens * p.x_stride : x;
+      multiply<S::kTileTokens>(tile, x, p.x_stride, depth, k == 0, acc, next_x);
       x += kTileTokens * p.x_stride;
       acc += kTileTokens * acc_step;
     }
     for (; t < t_end; ++t, x += p.x_stride, acc += acc_step) {
-      multiply<1>(tile, x, p.x_stride, depth, k == 0, acc);
+      multiply<1>(tile, x, p.x_stride, depth, k == 0, acc, x);
     }
   }
 
@@ -203,17 +234,29 @@ struct FloatMatmul {
     for (int64_t i = 0; i < rows; ++i) y[i] = out[i];
   }
 
-  static void block(const FloatProduct& p, int64_t r_begin, int64_t t_begin, float* tile,
-                    float* acc) {
+  static Ahead tile_after(const FloatProduct& p, int64_t r_begin, int64_t r, int64_t r_end,
+                          int64_t k, int64_t depth) {
+    const bool in_column = r + kTileRows < r_end;
+    const int64_t next_r = in_column ? r + kTileRows : r_begin;
+    const int64_t next_k = in_column ? k : k + depth;
+    if (next_k >= p.cols) return {};
+    const int64_t rows = r_end - next_r < kTileRows ? r_end - next_r : kTileRows;
+    const int64_t left = p.cols - next_k < kDepth ? p.cols - next_k : kDepth;
+    return {p.w + next_r * p.w_stride + next_k * Row::kBytes, p.w_stride, rows, left * Row::kBytes,
+            0};
+  }
+
+  static void block(const FloatProduct& p, int64_t r_begin, int64_t t_begin, int64_t t_end,
+                    float* tile, float* acc) {
     const int64_t r_end = p.rows - r_begin < kRowBlock ? p.rows : r_begin + kRowBlock;
-    const int64_t t_end = p.tokens - t_begin < kTokenBlock ? p.tokens : t_begin + kTokenBlock;
     constexpr int64_t kAccStep = kTokenBlock * kTileRows * 16;
     for (int64_t k = 0; k < p.cols; k += kDepth) {
       const int64_t depth = p.cols - k < kDepth ? p.cols - k : kDepth;
       float* a = acc;
       for (int64_t r = r_begin; r < r_end; r += kTileRows, a += kAccStep) {
         widen_tile(p, r, k, depth, tile);
-        multiply_tokens(tile, p, t_begin, t_end, k, depth, a);
+        Ahead ahead = tile_after(p, r_begin, r, r_end, k, depth);
+        multiply_tokens(tile, p, t_begin, t_end, k, depth, a, ahead);
       }
     }
     for (int64_t t = t_begin; t < t_end; ++t) {
@@ -229,8 +272,14 @@ struct FloatMatmul {
     if (p.tokens == 1) return decode(p);
     alignas(64) float tile[kDepth * kTileRows];
     alignas(64) float acc[kRowBlock * kTokenBlock * 16];
+    // Token blocks of about equal size: each widens the weights again.
+    const int64_t blocks = (p.tokens + kTokenBlock - 1) / kTokenBlock;
+    const int64_t tiles = (p.tokens + kTileTokens - 1) / kTileTokens;
+    const int64_t step = (tiles + blocks - 1) / blocks * kTileTokens;
     for (int64_t r = 0; r < p.rows; r += kRowBlock) {
-      for (int64_t t = 0; t < p.tokens; t += kTokenBlock) block(p, r, t, tile, acc);
+      for (int64_t t = 0; t < p.tokens; t += step) {
+        block(p, r, t, p.tokens - t < step ? p.tokens : t + step, tile, acc);
+      }
     }
   }
 };

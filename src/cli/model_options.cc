@@ -1,0 +1,78 @@
+#include "cli/model_options.h"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <chrono>
+
+#include "cli/progress.h"
+#include "cli/store.h"
+
+namespace geist::cli {
+
+void add_model_options(CLI::App& app, ModelOptions& options) {
+  app.add_option("model", options.model, "a GGUF file or a name in the model store")->required();
+  app.add_option("-t,--threads", options.threads, "threads (default: one for each processor)")
+      ->check(CLI::Range(1, 1024));
+  app.add_flag(
+      "!--no-pack", options.pack,
+      "multiply from the mapped file, without a packed copy in memory (slower; the same bits)");
+}
+
+void add_context_option(CLI::App& app, ModelOptions& options) {
+  app.add_option("-c,--ctx", options.context_max,
+                 "tokens of prompt and answer together (default: what the model was trained for)")
+      ->check(CLI::Range(1, 1 << 30));
+}
+
+Result<LoadedModel> load_model(const ModelOptions& options) {
+  const auto begin = std::chrono::steady_clock::now();
+  const auto path = find_model(options.model);
+  if (!path.ok()) return path.error();
+  auto file = gguf::File::open(*path);
+  if (!file.ok()) return file.error();
+  LoadedModel loaded;
+  loaded.pool = std::make_unique<ThreadPool>(options.threads);
+  // On a terminal only: packing takes a moment at most, and logs need not hear of it.
+  Progress progress("loading", 100, Progress::Unit::kItems, ::isatty(STDERR_FILENO) != 1);
+  model::LoadOptions load;
+  load.pool = loaded.pool.get();
+  load.pack = options.pack;
+  load.progress = [&](double done) { progress.update(static_cast<uint64_t>(done * 100)); };
+  auto loaded_model = model::Model::load(std::move(*file), load);
+  if (!loaded_model.ok()) return loaded_model.error();
+  loaded.model = std::move(*loaded_model);
+  loaded.load_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return loaded;
+}
+
+Result<SpeakingModel> load_speaking_model(const ModelOptions& options) {
+  auto loaded = load_model(options);
+  if (!loaded.ok()) return loaded.error();
+  SpeakingModel speaking;
+  static_cast<LoadedModel&>(speaking) = std::move(*loaded);
+  auto tokenizer = model::load_tokenizer(speaking.model->file().metadata());
+  if (!tokenizer.ok()) return Error{options.model + ": " + tokenizer.error().message};
+  speaking.tokenizer.emplace(std::move(*tokenizer));
+  return speaking;
+}
+
+Result<std::vector<text::TokenId>> parse_tokens(const std::string& text) {
+  std::vector<text::TokenId> tokens;
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  while (at < end) {
+    text::TokenId id = 0;
+    const auto [next, error] = std::from_chars(at, end, id);
+    if (error != std::errc() || (next != end && (*next != ',' || next + 1 == end))) {
+      return errorf("'%s' is not a list of token ids such as 1,15043,3186", text.c_str());
+    }
+    tokens.push_back(id);
+    at = next == end ? end : next + 1;
+  }
+  if (tokens.empty()) return errorf("the list of token ids is empty");
+  return tokens;
+}
+
+}  // namespace geist::cli

@@ -1,0 +1,49 @@
+// What commands that run a model have in common: MODEL, -t, --ctx, and loading.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/result.h"
+#include "base/thread_pool.h"
+#include "engine/session.h"
+#include "model/model.h"
+#include "text/tokenizer.h"
+
+namespace CLI {
+class App;
+}
+
+namespace geist::cli {
+
+struct ModelOptions {
+  std::string model;
+  int threads = 0;          // 0: one for each processor this program may use
+  int32_t context_max = 0;  // 0: the model's
+  bool pack = true;
+};
+
+// Adds MODEL, -t and --no-pack; add_context_option() adds -c.
+void add_model_options(CLI::App& app, ModelOptions& options);
+void add_context_option(CLI::App& app, ModelOptions& options);
+
+struct LoadedModel {
+  std::unique_ptr<ThreadPool> pool;
+  std::unique_ptr<model::Model> model;
+  double load_s = 0;
+};
+
+Result<LoadedModel> load_model(const ModelOptions& options);
+
+// The same with its tokenizer.
+struct SpeakingModel : LoadedModel {
+  std::optional<text::Tokenizer> tokenizer;
+};
+Result<SpeakingModel> load_speaking_model(const ModelOptions& options);
+
+// "1,2,3" as token ids.
+Result<std::vector<text::TokenId>> parse_tokens(const std::string& text);
+
+}  // namespace geist::cli

@@ -1,0 +1,28 @@
+// Writes NumPy's .npy files (format version 1.0): little-endian float32, row-major.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/file.h"
+#include "base/result.h"
+
+namespace geist::cli {
+
+// Rows are appended as they are made; the shape is stated first. commit() fails when the number of
+// values is not the shape's product.
+class NpyWriter {
+ public:
+  static Result<NpyWriter> create(const std::string& path, std::vector<int64_t> shape);
+  Status append(std::span<const float> values);
+  Status commit();
+
+ private:
+  NpyWriter(AtomicFile file, int64_t values) : file_(std::move(file)), values_left_(values) {}
+  AtomicFile file_;
+  int64_t values_left_;
+};
+
+}  // namespace geist::cli

@@ -1,0 +1,65 @@
+#include "engine/chat_format.h"
+
+#include <nlohmann/json.hpp>
+
+#include "engine/prompt.h"
+#include "model/model.h"
+
+namespace geist::engine {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// For models that know the ChatML tokens and bring no template.
+constexpr std::string_view kChatMl =
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
+// For base models.
+constexpr std::string_view kTranscript =
+    "{% for m in messages %}"
+    "{% if m.role == 'system' %}{{ m.content }}\n\n{% else %}{{ m.role | capitalize }}: {{ "
+    "m.content }}\n{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}";
+
+// The text of a token as templates write it; empty when there is none.
+std::string token_text(const text::Tokenizer& tokenizer, text::TokenId id) {
+  return id < 0 ? "" : tokenizer.token_bytes(id, true);
+}
+
+}  // namespace
+
+Result<ChatFormat> ChatFormat::create(const gguf::Metadata& metadata,
+                                      const text::Tokenizer& tokenizer) {
+  auto source = model::load_chat_template(metadata);
+  if (!source.ok()) return source.error();
+  const bool from_model = source->has_value();
+  const bool chat_ml = tokenizer.find("<|im_start|>") >= 0 && tokenizer.find("<|im_end|>") >= 0;
+  auto parsed = text::ChatTemplate::parse(from_model ? std::string_view(**source)
+                                          : chat_ml  ? kChatMl
+                                                     : kTranscript);
+  if (!parsed.ok()) return Error{"the model's chat template: " + parsed.error().message};
+  ChatFormat format(std::move(*parsed), tokenizer);
+  format.from_model_ = from_model;
+  if (!from_model && !chat_ml) format.stops_ = {"\nUser:"};
+  return format;
+}
+
+Result<std::vector<text::TokenId>> ChatFormat::prompt(std::span<const ChatMessage> messages,
+                                                      int64_t unix_time_s) const {
+  Json list = Json::array();
+  for (const ChatMessage& message : messages) {
+    list.push_back({{"role", message.role}, {"content", message.content}});
+  }
+  const text::Vocabulary& vocabulary = tokenizer_->vocabulary();
+  const Json context = {{"messages", list},
+                        {"bos_token", token_text(*tokenizer_, vocabulary.bos)},
+                        {"eos_token", token_text(*tokenizer_, vocabulary.eos)},
+                        {"add_generation_prompt", true}};
+  const auto text =
+      template_.render(context.dump(-1, ' ', false, Json::error_handler_t::replace), unix_time_s);
+  if (!text.ok()) return Error{"the model's chat template: " + text.error().message};
+  return encode_prompt(*tokenizer_, *text);
+}
+
+}  // namespace geist::engine
