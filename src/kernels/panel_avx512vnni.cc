@@ -29,7 +29,7 @@ struct Vnni {
 void fill_panel_kernels_avx512vnni(Kernels& kernels) {
   kernels.matmul_panels = matmul_panels<PanelAvx512<Vnni>>;
   kernels.pack_panel = pack_panel;
-  kernels.quantize_q8 = quantize_q8_scalar;
+  kernels.quantize_q8 = quantize_q8_avx2;
 }
 
 }  // namespace geist::kernels
