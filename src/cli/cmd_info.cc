@@ -13,6 +13,7 @@
 #include "cli/output.h"
 #include "cli/store.h"
 #include "gguf/gguf.h"
+#include "model/hf_import.h"
 
 namespace geist::cli {
 namespace {
@@ -240,7 +241,7 @@ std::string to_text(const gguf::File& file, const Info& info) {
 int run_info(const std::string& model, bool json) {
   const auto path = find_model(model);
   if (!path.ok()) return fail(path.error());
-  const auto file = gguf::File::open(*path);
+  const auto file = model::open_model_file(*path);
   if (!file.ok()) return fail(file.error());
   const auto info = read_info(*file);
   if (!info.ok()) return fail(Error{*path + ": " + info.error().message});

@@ -13,6 +13,7 @@
 #include "cli/progress.h"
 #include "cli/store.h"
 #include "gguf/gguf.h"
+#include "model/hf_import.h"
 #include "model/quantize.h"
 
 namespace geist::cli {
@@ -70,7 +71,7 @@ int run_quantize(const QuantizeOptions& options) {
   }
   const auto path = find_model(options.in);
   if (!path.ok()) return fail(path.error());
-  const auto file = gguf::File::open(*path);
+  const auto file = model::open_model_file(*path);
   if (!file.ok()) return fail(file.error());
   if (has_quantized_tensors(*file)) {
     note("%s is quantised already: the result keeps its errors and adds its own", path->c_str());

@@ -8,6 +8,7 @@
 
 #include "cli/progress.h"
 #include "cli/store.h"
+#include "model/hf_import.h"
 
 namespace geist::cli {
 
@@ -30,7 +31,7 @@ Result<LoadedModel> load_model(const ModelOptions& options) {
   const auto begin = std::chrono::steady_clock::now();
   const auto path = find_model(options.model);
   if (!path.ok()) return path.error();
-  auto file = gguf::File::open(*path);
+  auto file = model::open_model_file(*path);
   if (!file.ok()) return file.error();
   LoadedModel loaded;
   loaded.pool = std::make_unique<ThreadPool>(options.threads);

@@ -13,15 +13,16 @@
 #include <limits>
 
 #include "gguf/raw_gguf.h"
+#include "tests/support/shared_data.h"
 
 namespace geist::gguf {
 namespace {
 
 namespace fs = std::filesystem;
 using kernels::TensorType;
-using testing::AllOf;
-using testing::HasSubstr;
-using testing::Not;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr uint32_t kF32 = 0, kQ4_0 = 2, kQ4_K = 12;
 
@@ -93,7 +94,7 @@ TEST(Gguf, PlacesTensors) {
   ASSERT_NE(b, nullptr);
   float values[3];
   std::memcpy(values, b->data.data(), sizeof values);
-  EXPECT_THAT(values, testing::ElementsAre(1, 2, 3));
+  EXPECT_THAT(values, ::testing::ElementsAre(1, 2, 3));
   EXPECT_EQ(b->data.data() + b->data.size(), raw.span().data() + raw.span().size());
   EXPECT_EQ(file->find("absent"), nullptr);
 }
@@ -323,12 +324,12 @@ TEST(GgufHostile, UnsupportedTypesAreNamed) {
 // ---- files
 // ---------------------------------------------------------------------------------------------------
 
-class GgufFile : public testing::Test {
+class GgufFile : public ::testing::Test {
  protected:
   void SetUp() override {
     folder_ =
-        fs::path(testing::TempDir()) /
-        (std::string("gguf_") + testing::UnitTest::GetInstance()->current_test_info()->name() +
+        fs::path(::testing::TempDir()) /
+        (std::string("gguf_") + ::testing::UnitTest::GetInstance()->current_test_info()->name() +
          "_" + std::to_string(getpid()));
     fs::create_directories(folder_);
   }
@@ -492,6 +493,26 @@ TEST_F(GgufFile, LargerThanMemoryOpensAtOnce) {
       std::count_if(resident.begin(), resident.end(), [](unsigned char c) { return (c & 1) != 0; }),
       0)
       << "opening must not read tensor data";
+}
+
+// Every published or generated file at hand opens, and its tensors fill what the file says.
+TEST(Gguf, OpensFilesOfOtherWriters) {
+  int count = 0;
+  for (const char* folder : {"data/golden/dev/models", "data/tokenizers/gguf-vocab"}) {
+    const auto path_of_folder = geist::testing::shared_path(folder);
+    if (!path_of_folder) continue;
+    for (const auto& entry : fs::directory_iterator(*path_of_folder)) {
+      if (entry.path().extension() != ".gguf") continue;
+      const auto file = File::open(entry.path().string());
+      ASSERT_TRUE(file.ok()) << file.error().message;
+      EXPECT_TRUE(get_string(file->metadata(), "general.architecture").value().has_value());
+      uint64_t bytes = 0;
+      for (const Tensor& tensor : file->tensors()) bytes += tensor.data.size();
+      EXPECT_LE(bytes, file->file_bytes());
+      ++count;
+    }
+  }
+  if (count == 0) GTEST_SKIP() << "no files; set GEIST_SHARED";
 }
 
 TEST(Gguf, Assembles) {

@@ -4,17 +4,18 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+
+#include "tests/support/shared_data.h"
 
 namespace geist::gguf {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::AllOf;
-using testing::HasSubstr;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 
 std::string file_bytes(const std::string& header, size_t data_bytes) {
   const uint64_t size = header.size();
@@ -127,12 +128,12 @@ TEST(SafetensorsHostile, DataIsFilledExactly) {
   EXPECT_THAT(two("[0,8]", "[8,16]", 20), HasSubstr("4 bytes follow the last tensor"));
 }
 
-class SafetensorsFile : public testing::Test {
+class SafetensorsFile : public ::testing::Test {
  protected:
   void SetUp() override {
-    folder_ = fs::path(testing::TempDir()) /
+    folder_ = fs::path(::testing::TempDir()) /
               (std::string("safetensors_") +
-               testing::UnitTest::GetInstance()->current_test_info()->name() + "_" +
+               ::testing::UnitTest::GetInstance()->current_test_info()->name() + "_" +
                std::to_string(getpid()));
     fs::create_directories(folder_);
   }
@@ -188,12 +189,9 @@ TEST_F(SafetensorsFile, SaysWhatIsMissing) {
 }
 
 TEST(Safetensors, ReadsAPublishedModel) {
-  const char* shared = std::getenv("GEIST_SHARED");
-  const fs::path folder =
-      fs::path(shared != nullptr ? shared : std::string(GEIST_SOURCE_DIR) + "/../shared") /
-      "data/models/minimind2-small";
-  if (!fs::exists(folder)) GTEST_SKIP() << "no " << folder << "; set GEIST_SHARED";
-  const auto file = SafeTensors::open(folder.string());
+  const auto folder = geist::testing::shared_path("data/models/minimind2-small");
+  if (!folder) GTEST_SKIP() << "no data/models/minimind2-small; set GEIST_SHARED";
+  const auto file = SafeTensors::open(*folder);
   ASSERT_TRUE(file.ok()) << file.error().message;
   EXPECT_EQ(file->tensors().size(), 75u);
   EXPECT_EQ(file->find("model.embed_tokens.weight")->shape, (std::vector<int64_t>{6400, 512}));
