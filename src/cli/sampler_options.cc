@@ -91,6 +91,28 @@ Status add_logit_bias(const std::string& text, SamplerOptions& options) {
                 text.c_str());
 }
 
+std::vector<std::string> usual_dry_breakers() { return {"\n", ":", "\"", "*"}; }
+
+Status set_number(SamplerOptions& options, const std::string& name, const std::string& value) {
+  const auto number = parse_float(value);
+  if (!number.ok()) return number.error();
+  for (const FloatField& field : kFloatFields) {
+    if (name == field.name) {
+      options.*field.field = *number;
+      return {};
+    }
+  }
+  for (const IntField& field : kIntFields) {
+    if (name == field.name) {
+      if (!(*number >= -1e9f && *number <= 1e9f))
+        return errorf("'%s' is out of range", value.c_str());
+      options.*field.field = static_cast<int32_t>(*number);
+      return {};
+    }
+  }
+  return errorf("there is no option '%s'; /set alone lists them", name.c_str());
+}
+
 }  // namespace
 
 void add_sampler_options(CLI::App& app, SamplerFlags& flags) {
@@ -135,7 +157,6 @@ Result<SamplerOptions> finish_sampler_options(const SamplerFlags& flags,
     if (Status status = add_logit_bias(text, options); !status) return status.error();
   }
   if (options.dry_multiplier > 0) {
-    const std::vector<std::string> usual = {"\n", ":", "\"", "*"};
     options.dry_breakers =
         engine::dry_breakers(tokenizer, flags.dry_breakers.empty() ? usual : flags.dry_breakers);
   }
@@ -143,36 +164,21 @@ Result<SamplerOptions> finish_sampler_options(const SamplerFlags& flags,
 }
 
 Status set_sampler_option(SamplerOptions& options, const std::string& name,
-                          const std::string& value) {
+                          const std::string& value, const text::Tokenizer& tokenizer) {
   SamplerOptions changed = options;
-  const auto number = parse_float(value);
   if (name == "seed") {
-    const auto [end, error] =
-        std::from_chars(value.data(), value.data() + value.size(), changed.seed);
-    if (error != std::errc() || end != value.data() + value.size())
-      return errorf("'%s' is no seed", value.c_str());
-    options = changed;
-    return {};
+    const char* const end = value.data() + value.size();
+    const auto [at, error] = std::from_chars(value.data(), end, changed.seed);
+    if (error != std::errc() || at != end) return errorf("'%s' is not a seed", value.c_str());
+  } else if (Status status = set_number(changed, name, value); !status) {
+    return status;
   }
-  for (const FloatField& field : kFloatFields) {
-    if (name != field.name) continue;
-    if (!number.ok()) return number.error();
-    changed.*field.field = *number;
-    if (Status status = engine::validate(changed); !status) return status;
-    options = changed;
-    return {};
+  if (Status status = engine::validate(changed); !status) return status;
+  if (changed.dry_multiplier > 0 && changed.dry_breakers.empty()) {
+    changed.dry_breakers = engine::dry_breakers(tokenizer, usual_dry_breakers());
   }
-  for (const IntField& field : kIntFields) {
-    if (name != field.name) continue;
-    if (!number.ok()) return number.error();
-    if (!(*number >= -1e9f && *number <= 1e9f))
-      return errorf("'%s' is out of range", value.c_str());
-    changed.*field.field = static_cast<int32_t>(*number);
-    if (Status status = engine::validate(changed); !status) return status;
-    options = changed;
-    return {};
-  }
-  return errorf("there is no option '%s'; /set alone lists them", name.c_str());
+  options = std::move(changed);
+  return {};
 }
 
 std::string describe_sampler_options(const SamplerOptions& options) {

@@ -36,7 +36,7 @@ Result<engine::SamplerOptions> finish_sampler_options(const SamplerFlags& flags,
 
 // Sets one option by its long name ("temp", "0.5"), as /set in a chat does.
 Status set_sampler_option(engine::SamplerOptions& options, const std::string& name,
-                          const std::string& value);
+                          const std::string& value, const text::Tokenizer& tokenizer);
 // Names and values, a line each.
 std::string describe_sampler_options(const engine::SamplerOptions& options);
 

@@ -82,7 +82,7 @@ Result<GenerationStep> Generation::step() {
     return end(StopReason::kCancelled, {});
   }
   if (session_->pending() > 0) {
-    runner_->pass(*session_);
+    runner_->pass(*session_, {.tokens_max = options_.chunk});
     if (session_->pending() > 0) return GenerationStep{};
   }
   if (options_.tokens_max >= 0 && drawn_ >= options_.tokens_max)

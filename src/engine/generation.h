@@ -27,11 +27,12 @@ std::string_view stop_reason_name(
     StopReason reason);  // "end", "stop", "length", "context", "cancelled"
 
 struct GenerationOptions {
-  int32_t tokens_max = -1;         // -1: until the end or a full context
-  std::vector<std::string> stops;  // text that ends the generation; it is not shown
-  bool ignore_end = false;         // goes on after end-of-text tokens
-  bool show_special = false;       // control tokens appear as text
-  bool log_probabilities = false;  // fills GenerationStep.log_probability
+  int32_t tokens_max = -1;              // -1: until the end or a full context
+  int32_t chunk = 512;                  // prompt tokens a step: fewer answer a cancellation sooner
+  std::vector<std::string> stops = {};  // text that ends the generation; it is not shown
+  bool ignore_end = false;              // goes on after end-of-text tokens
+  bool show_special = false;            // control tokens appear as text
+  bool log_probabilities = false;       // fills GenerationStep.log_probability
   const std::atomic<bool>* cancel = nullptr;
 };
 

@@ -79,7 +79,8 @@ struct PassOptions {
   model::Output output = model::Output::kLogits;
   // Called in order with the row of each token at position row_from or later; without it only a
   // session's last pending token gets a row, which becomes logits().
-  std::function<void(const Session& session, int32_t position, std::span<const float> row)> on_row;
+  std::function<void(const Session& session, int32_t position, std::span<const float> row)> on_row =
+      {};
   int32_t row_from = 0;
 };
 
