@@ -157,8 +157,8 @@ Result<SamplerOptions> finish_sampler_options(const SamplerFlags& flags,
     if (Status status = add_logit_bias(text, options); !status) return status.error();
   }
   if (options.dry_multiplier > 0) {
-    options.dry_breakers =
-        engine::dry_breakers(tokenizer, flags.dry_breakers.empty() ? usual : flags.dry_breakers);
+    options.dry_breakers = engine::dry_breakers(
+        tokenizer, flags.dry_breakers.empty() ? usual_dry_breakers() : flags.dry_breakers);
   }
   return options;
 }
