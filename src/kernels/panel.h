@@ -50,7 +50,7 @@ struct PanelFormat {
   bool has_lut = false;
   uint8_t lut[16] = {};  // stored code -> operand
 
-  // consteval where the kernels need them: nothing of this header may be compiled into a file of a
+  // constexpr where the kernels need them: nothing of this header may be compiled into a file of a
   // special instruction set and be shared from there.
   constexpr bool super() const { return scales != PanelScales::kF16; }
   constexpr int low_bytes() const { return 64 * low_bits; }
@@ -73,7 +73,7 @@ const PanelFormat& panel_format(TensorType type);
 
 namespace internal {
 
-consteval PanelFormat signed_magnitudes(int low_bits, int high_bits, int group, float d_factor,
+constexpr PanelFormat signed_magnitudes(int low_bits, int high_bits, int group, float d_factor,
                                         const int* magnitudes, int count) {
   PanelFormat f{.low_bits = low_bits,
                 .high_bits = high_bits,
@@ -91,7 +91,7 @@ consteval PanelFormat signed_magnitudes(int low_bits, int high_bits, int group, 
   return f;
 }
 
-consteval PanelFormat iq4_format(PanelScales scales) {
+constexpr PanelFormat iq4_format(PanelScales scales) {
   constexpr int values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                               1,    13,   25,  38,  53,  69,  89,  113};
   PanelFormat f{.low_bits = 4, .bias = 128, .max_code = 241, .scales = scales, .has_lut = true};
@@ -99,7 +99,7 @@ consteval PanelFormat iq4_format(PanelScales scales) {
   return f;
 }
 
-consteval PanelFormat make_panel_format(TensorType type) {
+constexpr PanelFormat make_panel_format(TensorType type) {
   constexpr int iq2[3] = {8, 25, 43};
   constexpr int iq3_xxs[8] = {4, 12, 20, 28, 36, 44, 52, 62};
   constexpr int iq3_s[8] = {1, 3, 5, 7, 9, 11, 13, 15};
