@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "text/pre_tokenizer.h"
+#include "text/tokenizer_check.h"
 
 // From GGUF's tokenizer.ggml.* keys to a Vocabulary. What files leave out has a default by the kind
 // of vocabulary; the defaults are those that the files were written against.
@@ -43,8 +44,8 @@ Status read_kind(const gguf::Metadata& metadata, Vocabulary* v) {
     v->add_bos = v->add_sep = v->clean_up_spaces = true;
     v->add_space_prefix = false;
   } else {
-    return errorf("tokenizer.ggml.model '%.64s' is not supported: llama, gpt2 and bert are",
-                  model->c_str());
+    return errorf("tokenizer.ggml.model '%s' is not supported: llama, gpt2 and bert are",
+                  text::shown(*model).c_str());
   }
   return {};
 }

@@ -3,6 +3,7 @@
 #include <unordered_map>
 
 #include "base/unicode.h"
+#include "text/tokenizer_check.h"
 
 namespace geist::text {
 namespace {
@@ -87,9 +88,9 @@ Result<BpeModel> BpeModel::create(const Vocabulary& vocabulary,
     const size_t space = merge.find(' ', 1);
     if (space == std::string_view::npos || space + 1 == merge.size())
       return errorf(
-          "tokenizer: merge %zu, '%.80s', is not two parts with a space between; the file is "
+          "tokenizer: merge %zu, '%s', is not two parts with a space between; the file is "
           "damaged",
-          rank, vocabulary.merges[rank].c_str());
+          rank, shown(vocabulary.merges[rank]).c_str());
     const std::string_view left = merge.substr(0, space), right = merge.substr(space + 1);
     joined.assign(left).append(right);
     const int32_t left_id = ids.of(left), right_id = ids.of(right);

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/unicode.h"
+#include "text/tokenizer_check.h"
 
 // Each matcher takes a position and gives the end of the match that starts there, or the position
 // itself when nothing matches. run_pass() turns a matcher into cuts: matches become pieces and so
@@ -566,8 +567,8 @@ Result<PreTokenizer> PreTokenizer::by_name(std::string_view name) {
   if (name.empty()) name = "default";
   for (const Name& known : names())
     if (known.name == name) return PreTokenizer(known.cuts);
-  return errorf("tokenizer: the pre-tokenizer '%.64s' is not known; a newer geist may support it",
-                std::string(name).c_str());
+  return errorf("tokenizer: the pre-tokenizer '%s' is not known; a newer geist may support it",
+                shown(name).c_str());
 }
 
 bool PreTokenizer::adds_bos(std::string_view name) { return ignores_merges(name); }

@@ -128,8 +128,8 @@ Status Tokenizer::Impl::build() {
   ids.reserve(count, key_bytes);
   for (size_t i = 0; i < count; ++i)
     if (!ids.insert(vocabulary.tokens[i], static_cast<TokenId>(i)))
-      return errorf("tokenizer: tokens %d and %zu are both '%.64s'; the file is damaged",
-                    ids.find(vocabulary.tokens[i]), i, vocabulary.tokens[i].c_str());
+      return errorf("tokenizer: tokens %d and %zu are both '%s'; the file is damaged",
+                    ids.find(vocabulary.tokens[i]), i, shown(vocabulary.tokens[i]).c_str());
   bytes.resize(count);
   visible.resize(count);
   for (const char* text : {"<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"})

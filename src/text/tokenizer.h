@@ -1,7 +1,7 @@
 // Tokenizers: text to token ids and back, from the vocabulary that a model file carries.
 //
-// A Tokenizer is immutable and safe to use from many threads. Encoding takes time linear in the input
-// whatever the input is; invalid UTF-8 is encoded byte by byte and decodes to the same bytes.
+// A Tokenizer is immutable and safe to use from many threads. Encoding takes time linear in the
+// input whatever the input is; invalid UTF-8 is encoded byte by byte and decodes to the same bytes.
 #pragma once
 
 #include <cstdint>
@@ -24,29 +24,40 @@ enum class TokenizerKind {
 };
 
 // The numbers of GGUF's tokenizer.ggml.token_type.
-enum class TokenType : uint8_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
+enum class TokenType : uint8_t {
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5,
+  kByte = 6
+};
 
 // All that defines a tokenizer, in the terms of GGUF's tokenizer.ggml.* keys; -1 means "none".
 struct Vocabulary {
   TokenizerKind kind = TokenizerKind::kByteLevelBpe;
-  std::string pre;                  // tokenizer.ggml.pre: which pre-tokenizer ("llama-bpe", "qwen2", "default", ...)
-  std::vector<std::string> tokens;  // as stored: SPM with U+2581, byte-level BPE in its byte alphabet
-  std::vector<float> scores;        // SPM; may be empty otherwise
-  std::vector<TokenType> types;     // may be empty: all normal
+  std::string
+      pre;  // tokenizer.ggml.pre: which pre-tokenizer ("llama-bpe", "qwen2", "default", ...)
+  std::vector<std::string>
+      tokens;                    // as stored: SPM with U+2581, byte-level BPE in its byte alphabet
+  std::vector<float> scores;     // SPM; may be empty otherwise
+  std::vector<TokenType> types;  // may be empty: all normal
   std::vector<std::string> merges;  // BPE: "left right", best first
   TokenId bos = -1, eos = -1, eot = -1, unk = -1, sep = -1, pad = -1, cls = -1, mask = -1;
-  std::vector<TokenId> lstrip, rstrip;  // special tokens that take the white space on that side with them
+  std::vector<TokenId> lstrip,
+      rstrip;  // special tokens that take the white space on that side with them
   bool add_bos = false, add_eos = false, add_sep = false;
-  bool add_space_prefix = true;     // SPM
+  bool add_space_prefix = true;  // SPM
   bool remove_extra_whitespaces = false;
-  bool ignore_merges = false;       // a whole pre-token that is in the vocabulary is one token (llama 3)
-  bool clean_up_spaces = false;     // WordPiece decoding: no space before . , ! ? and contractions
+  bool ignore_merges = false;  // a whole pre-token that is in the vocabulary is one token (llama 3)
+  bool clean_up_spaces = false;  // WordPiece decoding: no space before . , ! ? and contractions
   bool lowercase = true, strip_accents = true;  // WordPiece normaliser
 };
 
 struct EncodeOptions {
-  bool add_special = true;     // BOS/EOS (CLS/SEP) as the vocabulary asks
-  bool parse_special = false;  // control tokens' text in the input becomes their ids. User-defined tokens always do.
+  bool add_special = true;  // BOS/EOS (CLS/SEP) as the vocabulary asks
+  bool parse_special =
+      false;  // control tokens' text in the input becomes their ids. User-defined tokens always do.
 };
 
 class Tokenizer {
@@ -60,8 +71,8 @@ class Tokenizer {
   ~Tokenizer();
 
   std::vector<TokenId> encode(std::string_view text, const EncodeOptions& options = {}) const;
-  // The bytes of a whole sequence. Control tokens are shown only when `special`. SPM: the space that
-  // encoding put in front is removed.
+  // The bytes of a whole sequence. Control tokens are shown only when `special`. SPM: the space
+  // that encoding put in front is removed.
   std::string decode(std::span<const TokenId> ids, bool special = false) const;
   // The bytes of one token in the middle of a text (streaming). Empty for ids out of range.
   std::string token_bytes(TokenId id, bool special = false) const;
@@ -69,7 +80,8 @@ class Tokenizer {
   const Vocabulary& vocabulary() const;
   int32_t size() const;
   bool is_control(TokenId id) const;
-  // End of generation: EOS, EOT, and the well-known end-of-turn tokens of chat models by their text.
+  // End of generation: EOS, EOT, and the well-known end-of-turn tokens of chat models by their
+  // text.
   bool is_end(TokenId id) const;
   // Looks a token up by its text as stored; -1 when absent.
   TokenId find(std::string_view token) const;
@@ -80,7 +92,9 @@ class Tokenizer {
   std::unique_ptr<Impl> impl_;
 };
 
-// Parsing alone, for convert: the Vocabulary that a tokenizer.json (+ tokenizer_config.json) defines.
-Result<Vocabulary> vocabulary_from_tokenizer_json(std::string_view json, std::string_view config = {});
+// Parsing alone, for convert: the Vocabulary that a tokenizer.json (+ tokenizer_config.json)
+// defines.
+Result<Vocabulary> vocabulary_from_tokenizer_json(std::string_view json,
+                                                  std::string_view config = {});
 
 }  // namespace geist::text

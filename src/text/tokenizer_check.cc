@@ -6,6 +6,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/unicode.h"
 #include "text/spm.h"
 
 namespace geist::text {
@@ -137,9 +138,8 @@ Status check_tokens(const Vocabulary& v) {
     const auto type = static_cast<unsigned>(v.types[i]);
     const std::string& text = v.tokens[i];
     if (v.types[i] == TokenType::kByte && parse_byte_token(text) < 0)
-      return errorf(
-          "tokenizer: token %zu, '%.32s', should be a byte like <0x0A>; the file is damaged", i,
-          text.c_str());
+      return errorf("tokenizer: token %zu, '%s', should be a byte like <0x0A>; the file is damaged",
+                    i, shown(text).c_str());
     const bool special = v.types[i] == TokenType::kControl || v.types[i] == TokenType::kUserDefined;
     if (special && text.size() > kSpecialTokenBytesMax)
       return errorf("tokenizer: special token %zu has %zu bytes; at most %zu are supported", i,
@@ -151,6 +151,21 @@ Status check_tokens(const Vocabulary& v) {
 }
 
 }  // namespace
+
+std::string shown(std::string_view text, size_t size_max) {
+  if (text.size() > size_max) text = text.substr(0, complete_utf8_prefix(text.substr(0, size_max)));
+  std::string out;
+  for (size_t i = 0; i < text.size();) {
+    const CodePoint point = decode_utf8(text, i);
+    if (!point.valid || is_control(point.value)) {
+      out += '?';
+    } else {
+      out += text.substr(i, point.length);
+    }
+    i += point.length;
+  }
+  return out;
+}
 
 Status check_vocabulary(Vocabulary& v) {
   GEIST_TRY(check_sizes(v));

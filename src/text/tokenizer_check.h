@@ -2,6 +2,8 @@
 // the real types of tokens and which of them end a turn.
 #pragma once
 
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -17,6 +19,10 @@ inline constexpr size_t kSpecialTokenBytesMax = size_t{1} << 12;  // of one spec
 // renamed
 // "[EMPTY_id]", as the convention is.
 Status check_vocabulary(Vocabulary& vocabulary);
+
+// A piece of a file as an error message may show it: cut after `size_max` bytes, control characters
+// as '?'.
+std::string shown(std::string_view text, size_t size_max = 64);
 
 // One type a token: control-looking tokens that a converter left normal become control tokens.
 std::vector<TokenType> effective_types(const Vocabulary& vocabulary);

@@ -122,8 +122,8 @@ class Reader {
     } else if (type == "BPE") {
       v_.kind = byte_level ? TokenizerKind::kByteLevelBpe : TokenizerKind::kSentencePiece;
     } else {
-      return errorf("tokenizer.json: model type '%.32s' is not supported: BPE and WordPiece are",
-                    type.c_str());
+      return errorf("tokenizer.json: model type '%s' is not supported: BPE and WordPiece are",
+                    shown(type).c_str());
     }
     return {};
   }
@@ -131,27 +131,26 @@ class Reader {
   Status place(const std::string& text, const Json& id_json, TokenType type) {
     if (!id_json.is_number_unsigned() &&
         !(id_json.is_number_integer() && id_json.get<int64_t>() >= 0))
-      return errorf("tokenizer.json: the id of token '%.32s' is no number; the file is damaged",
-                    text.c_str());
+      return errorf("tokenizer.json: the id of token '%s' is no number; the file is damaged",
+                    shown(text).c_str());
     const auto id = id_json.get<uint64_t>();
     if (id >= kTokensMax)
-      return errorf("tokenizer.json: token '%.32s' has the id %llu; at most %zu are supported",
-                    text.c_str(), static_cast<unsigned long long>(id), kTokensMax - 1);
+      return errorf("tokenizer.json: token '%s' has the id %llu; at most %zu are supported",
+                    shown(text).c_str(), static_cast<unsigned long long>(id), kTokensMax - 1);
     if (id >= v_.tokens.size()) {
       // Holes are filled with names, so they may not be what a damaged file is mostly made of.
       if (id > 2 * placed_ + (size_t{1} << 17))
         return errorf(
-            "tokenizer.json: token '%.32s' has the id %llu, far beyond all others; the file is "
+            "tokenizer.json: token '%s' has the id %llu, far beyond all others; the file is "
             "damaged",
-            text.c_str(), static_cast<unsigned long long>(id));
+            shown(text).c_str(), static_cast<unsigned long long>(id));
       v_.tokens.resize(id + 1);
       v_.types.resize(id + 1, TokenType::kUnused);
     }
     std::string& token = v_.tokens[id];
     if (!token.empty() && token != text)
-      return errorf(
-          "tokenizer.json: '%.32s' and '%.32s' both have the id %llu; the file is damaged",
-          token.c_str(), text.c_str(), static_cast<unsigned long long>(id));
+      return errorf("tokenizer.json: '%s' and '%s' both have the id %llu; the file is damaged",
+                    shown(token).c_str(), shown(text).c_str(), static_cast<unsigned long long>(id));
     if (token.empty()) ++placed_;
     token = text;
     v_.types[id] = type;
@@ -264,8 +263,8 @@ class Reader {
     std::string all;
     for (const std::string& pattern : patterns) all += (all.empty() ? "" : "  then  ") + pattern;
     return errorf(
-        "tokenizer.json: the pre-tokenizer '%.300s' is not known; a newer geist may support it",
-        all.c_str());
+        "tokenizer.json: the pre-tokenizer '%s' is not known; a newer geist may support it",
+        shown(all, 300).c_str());
   }
 
   // A pre-tokenizer as the regular expression of its pieces.
@@ -296,7 +295,7 @@ class Reader {
 
   static Status unsupported(const char* what, const Json& node) {
     const std::string text = node.dump(-1, ' ', true, Json::error_handler_t::replace);
-    return errorf("tokenizer.json: the %s %.200s is not supported", what, text.c_str());
+    return errorf("tokenizer.json: the %s %s is not supported", what, shown(text, 200).c_str());
   }
 
   // Spaces become U+2581 in a normalizer or in a Metaspace pre-tokenizer.
