@@ -64,7 +64,7 @@ struct LoadOptions {
   const kernels::Kernels* kernels = nullptr;  // null: default_kernels()
   ThreadPool* pool = nullptr;                 // used for packing; null: single-threaded
   bool pack = true;                           // false: multiply straight from the mapped file
-  std::function<void(double done)> progress;  // of packing, 0..1; may be empty
+  std::function<void(double done)> progress = {};  // of packing, 0..1; may be empty
 };
 
 class Loader;

@@ -1,0 +1,262 @@
+// One arithmetic: the logits of a token are the same bytes however they are computed. For every
+// architecture and number format: the whole prompt at once, any chunking, token by token; 1, 2, 3
+// and 7 threads; alone or mixed with other sequences; packed weights or the file's own layout;
+// every instruction set of this machine. No tolerance.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/rng.h"
+#include "kernels/kernels.h"
+#include "tests/support/random_model.h"
+#include "tests/support/run_model.h"
+
+namespace geist {
+namespace {
+
+using kernels::TensorType;
+using model::Model;
+using testing::random_model;
+using Ids = std::vector<text::TokenId>;
+
+// More than a page, so that its border falls inside chunks; longer than the sliding windows of
+// random models.
+constexpr size_t kTokens = 41;
+constexpr size_t kScalarTokens = 12;
+
+Ids random_ids(RandomStream& random, size_t count) {
+  Ids ids(count);
+  for (auto& id : ids) id = static_cast<text::TokenId>(random.next_below(288));
+  return ids;
+}
+
+std::unique_ptr<Model> load(const std::string& variant, TensorType type,
+                            const model::LoadOptions& options = {}) {
+  auto loaded = Model::load(random_model(variant, type, 7), options);
+  EXPECT_TRUE(loaded.ok()) << (loaded.ok() ? "" : loaded.error().message);
+  return loaded.ok() ? std::move(loaded).value() : nullptr;
+}
+
+// Where the first difference is, or nothing.
+std::string difference(const std::vector<float>& got, const std::vector<float>& expected,
+                       int64_t width) {
+  if (got.size() != expected.size()) return "sizes differ";
+  if (std::memcmp(got.data(), expected.data(), got.size() * sizeof(float)) == 0) return "";
+  for (size_t i = 0; i < got.size(); ++i)
+    if (std::memcmp(&got[i], &expected[i], sizeof(float)) != 0)
+      return "token " + std::to_string(static_cast<int64_t>(i) / width) + " element " +
+             std::to_string(static_cast<int64_t>(i) % width) + ": " + std::to_string(got[i]) +
+             " is not " + std::to_string(expected[i]);
+  return "";
+}
+
+// Runs the ids mixed at random with two other sequences: batches of random tokens of all three,
+// interleaved. A model that is not causal gets the three whole sequences in one batch.
+std::vector<float> run_mixed(const Model& m, const Ids& ids, ThreadPool& pool,
+                             RandomStream& random) {
+  const bool causal = m.config().causal;
+  const Ids others[] = {random_ids(random, 19), random_ids(random, 50)};
+  const Ids* all[] = {&ids, &others[0], &others[1]};
+  model::Sequence sequences[3];
+  size_t done[3] = {};
+  const auto width = static_cast<size_t>(testing::output_width(m));
+  const auto workspace = Model::make_workspace();
+  std::vector<float> result;
+  while (done[0] < ids.size()) {
+    std::vector<size_t> order;  // which sequence each token of the batch belongs to
+    for (size_t s = 0; s < 3; ++s) {
+      const size_t left = all[s]->size() - done[s];
+      const size_t count = causal ? random.next_below(std::min<size_t>(left, 30) + 1) : left;
+      model::reserve(m.config(), sequences[s], static_cast<int32_t>(count));
+      order.insert(order.end(), count, s);
+    }
+    if (causal)
+      for (size_t i = order.size(); i > 1; --i)
+        std::swap(order[i - 1], order[random.next_below(i)]);
+    std::vector<model::BatchToken> batch;
+    for (const size_t s : order) {
+      batch.push_back({(*all[s])[done[s]], &sequences[s], static_cast<int32_t>(done[s])});
+      batch.back().want_output = s == 0 || random.next_below(2) == 0;
+      ++done[s];
+    }
+    const auto wanted =
+        std::count_if(batch.begin(), batch.end(), [](const auto& t) { return t.want_output; });
+    std::vector<float> rows(static_cast<size_t>(wanted) * width);
+    m.forward(batch, m.config().has_logits ? model::Output::kLogits : model::Output::kHidden,
+              *workspace, pool, rows.data());
+    for (size_t i = 0, row = 0; i < batch.size(); ++i) {
+      if (!batch[i].want_output) continue;
+      if (order[i] == 0)
+        result.insert(result.end(), rows.begin() + static_cast<long>(row * width),
+                      rows.begin() + static_cast<long>((row + 1) * width));
+      ++row;
+    }
+  }
+  return result;
+}
+
+class Identity : public ::testing::TestWithParam<std::string> {
+ protected:
+  void expect_same(const std::vector<float>& got, const std::string& how) {
+    const std::string where = difference(got, expected_, width_);
+    EXPECT_EQ(where, "") << GetParam() << " " << kernels::tensor_type_info(type_).name << ", "
+                         << how;
+  }
+
+  void check_schedules(const Model& m) {
+    ThreadPool one(1), two(2);
+    if (m.config().causal) {
+      const size_t single[] = {1};
+      expect_same(testing::run_chunked(m, ids_, one, single), "token by token");
+      for (ThreadPool* pool : {&one, &two}) {
+        std::vector<size_t> chunks;
+        for (size_t sum = 0; sum < kTokens; sum += chunks.back())
+          chunks.push_back(1 + random_.next_below(30));
+        expect_same(testing::run_chunked(m, ids_, *pool, chunks), "random chunks");
+      }
+    }
+    expect_same(testing::run_whole(m, ids_, two), "2 threads");
+    for (const int threads : {3, 7}) {
+      ThreadPool pool(threads);
+      expect_same(testing::run_whole(m, ids_, pool), std::to_string(threads) + " threads");
+    }
+    expect_same(run_mixed(m, ids_, two, random_), "mixed with others");
+  }
+
+  void check(TensorType type) {
+    type_ = type;
+    const auto m = load(GetParam(), type);
+    ASSERT_NE(m, nullptr);
+    width_ = testing::output_width(*m);
+    ThreadPool one(1);
+    expected_ = testing::run_whole(*m, ids_, one);
+    ASSERT_TRUE(std::all_of(expected_.begin(), expected_.end(),
+                            [](float x) { return x == x && x - x == 0.0f; }));
+    check_schedules(*m);
+    if (kernels::is_quantized(type)) {
+      const auto unpacked = load(GetParam(), type, {.pack = false});
+      ASSERT_NE(unpacked, nullptr);
+      EXPECT_GT(m->packed_bytes(), 0);
+      EXPECT_EQ(unpacked->packed_bytes(), 0);
+      expect_same(testing::run_whole(*unpacked, ids_, one), "straight from the file");
+    }
+    check_instruction_sets(*m);
+  }
+
+  void check_instruction_sets(const Model& m) {
+    ThreadPool one(1);
+    for (const auto isa : {kernels::Isa::kScalar, kernels::Isa::kAvx2, kernels::Isa::kAvx512}) {
+      const kernels::Kernels* k = kernels::kernels_for(isa);
+      if (k == nullptr || k == &m.kernels()) continue;
+      const auto other = load(GetParam(), type_, {.kernels = k});
+      ASSERT_NE(other, nullptr);
+      // The scalar kernels are slow: a prefix shows what the kernels' own tests show at length.
+      const bool part = isa == kernels::Isa::kScalar && m.config().causal;
+      const size_t count = part ? kScalarTokens : kTokens;
+      const std::vector<float> got = testing::run_whole(*other, std::span(ids_).first(count), one);
+      const std::vector<float> expected(expected_.begin(),
+                                        expected_.begin() + static_cast<long>(count) * width_);
+      EXPECT_EQ(difference(got, expected, width_), "")
+          << GetParam() << " " << kernels::tensor_type_info(type_).name << ", " << k->name;
+    }
+  }
+
+  RandomStream random_{11, "identity"};
+  Ids ids_ = random_ids(random_, kTokens);
+  std::vector<float> expected_;
+  int64_t width_ = 0;
+  TensorType type_ = TensorType::kF32;
+};
+
+TEST_P(Identity, F32) { check(TensorType::kF32); }
+TEST_P(Identity, F16) { check(TensorType::kF16); }
+TEST_P(Identity, BF16) { check(TensorType::kBF16); }
+TEST_P(Identity, Q8_0) { check(TensorType::kQ8_0); }
+TEST_P(Identity, Q4_0) { check(TensorType::kQ4_0); }
+TEST_P(Identity, Q4_K) { check(TensorType::kQ4_K); }
+TEST_P(Identity, Q6_K) { check(TensorType::kQ6_K); }
+
+std::string case_name(const ::testing::TestParamInfo<std::string>& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Logits, Identity, ::testing::ValuesIn(testing::random_model_variants()),
+                         case_name);
+
+// Older files have a tensor for each expert, newer ones a table of them: the same weights, the same
+// bytes.
+TEST(IdentityOfForms, SplitAndMergedExperts) {
+  RandomStream random(3, "experts");
+  const Ids ids = random_ids(random, 33);
+  ThreadPool pool(2);
+  const auto merged = load("mixtral", TensorType::kQ4_0),
+             split = load("mixtral-split", TensorType::kQ4_0);
+  ASSERT_TRUE(merged && split);
+  EXPECT_EQ(difference(testing::run_whole(*split, ids, pool),
+                       testing::run_whole(*merged, ids, pool), 288),
+            "");
+}
+
+// A forked sequence shares its pages; the branches diverge without seeing each other.
+TEST(IdentityOfForms, ForkedSequence) {
+  RandomStream random(5, "fork");
+  const Ids prefix = random_ids(random, 41), left = random_ids(random, 9),
+            right = random_ids(random, 9);
+  const auto m = load("llama", TensorType::kF32);
+  ASSERT_NE(m, nullptr);
+  ThreadPool pool(2);
+  const auto workspace = Model::make_workspace();
+  const auto straight = [&](const Ids& tail) {
+    model::Sequence s;
+    testing::append(*m, s, prefix, *workspace, pool);
+    return testing::append(*m, s, tail, *workspace, pool);
+  };
+  model::Sequence a;
+  testing::append(*m, a, prefix, *workspace, pool);
+  model::Sequence b = a;
+  const std::vector<float> a_rows = testing::append(*m, a, left, *workspace, pool);
+  const std::vector<float> b_rows = testing::append(*m, b, right, *workspace, pool);
+  EXPECT_EQ(a.pages.front(), b.pages.front());
+  EXPECT_NE(a.pages.back(), b.pages.back());
+  EXPECT_EQ(difference(a_rows, straight(left), 288), "");
+  EXPECT_EQ(difference(b_rows, straight(right), 288), "");
+}
+
+// Tokens that may not see a label compute the same bytes whatever the pages with that label hold.
+TEST(IdentityOfForms, InvisibleLabel) {
+  RandomStream random(9, "labels");
+  const Ids trusted = random_ids(random, 20), question = random_ids(random, 15);
+  ThreadPool pool(2);
+  for (const std::string variant : {"llama", "gemma3", "bloom", "gpt-oss"}) {
+    const auto m = load(variant, TensorType::kF32);
+    ASSERT_NE(m, nullptr);
+    const auto workspace = Model::make_workspace();
+    const auto answer = [&](const Ids& untrusted, uint64_t visible) {
+      model::Sequence s;
+      testing::append(*m, s, trusted, *workspace, pool);
+      std::vector<float> rows(untrusted.size() * 288);
+      std::vector<model::BatchToken> batch;
+      int32_t pos = model::reserve(m->config(), s, static_cast<int32_t>(untrusted.size()), 1);
+      for (const auto id : untrusted) batch.push_back({id, &s, pos++});
+      m->forward(batch, model::Output::kLogits, *workspace, pool, rows.data());
+      batch.clear();
+      pos = model::reserve(m->config(), s, static_cast<int32_t>(question.size()), 0);
+      for (const auto id : question) batch.push_back({id, &s, pos++, visible});
+      rows.resize(question.size() * 288);
+      m->forward(batch, model::Output::kLogits, *workspace, pool, rows.data());
+      return rows;
+    };
+    const Ids one = random_ids(random, 40), other = random_ids(random, 40);
+    EXPECT_EQ(difference(answer(one, 1), answer(other, 1), 288), "") << variant;
+    EXPECT_NE(difference(answer(one, 3), answer(other, 3), 288), "") << variant;
+  }
+}
+
+}  // namespace
+}  // namespace geist
