@@ -13,6 +13,7 @@
 // instruction set, the linker could hand its copy to generic code.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #define GEIST_INLINE inline __attribute__((always_inline))
