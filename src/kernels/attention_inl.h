@@ -52,6 +52,8 @@ struct Attention {
     int32_t row, begin, end;
   };
 
+  static_assert(kBlockRows <= 16);  // their maxima share one vector
+
   // ---- scores
 
   // score[row][key] = sum over d ascending of q[row][d] * k[d][key], for keys [first, first +
@@ -110,41 +112,67 @@ struct Attention {
     return s;
   }
 
-  // Turns 32 scores into exponentials (+0 outside [begin, end)), updates maximum and sums, and
-  // returns what o is to be scaled by.
-  static float softmax_step(float* score, const Bias& bias, int32_t begin, int32_t end, float& max,
-                            float* sums) {
+  // Adjusts 32 scores (-inf outside [begin, end)) and returns the largest of them and `max`.
+  static GEIST_INLINE float adjust_row(float* score, const Bias& bias, int32_t begin, int32_t end,
+                                       float max) {
     const F lowest = S::set1(-__builtin_inff());
-    const auto low_mask = S::range(begin, end);
-    const auto high_mask = S::range(begin - 16, end - 16);
-    const F low = S::select(low_mask, adjust(S::load(score), bias, 0), lowest);
+    const F low = S::select(S::range(begin, end), adjust(S::load(score), bias, 0), lowest);
+    S::store(score, low);
     F high = lowest;
-    if (end > 16) high = S::select(high_mask, adjust(S::load(score + 16), bias, 16), lowest);
-
-    const float top = S::max_lane(S::max(low, high));
-    const float new_max = max > top ? max : top;
-    const F shift = S::set1(new_max);
-    const F c = simd_exp<S>(S::sub(S::set1(max), shift));
-    const F e_low = S::select(low_mask, simd_exp<S>(S::sub(low, shift)), S::zero());
-    F l = S::add(S::mul(S::load(sums), c), e_low);
-    S::store(score, e_low);
     if (end > 16) {
-      const F e_high = S::select(high_mask, simd_exp<S>(S::sub(high, shift)), S::zero());
-      l = S::add(l, e_high);
-      S::store(score + 16, e_high);
+      high =
+          S::select(S::range(begin - 16, end - 16), adjust(S::load(score + 16), bias, 16), lowest);
+      S::store(score + 16, high);
+    }
+    const float top = S::max_lane(S::max(low, high));
+    return max > top ? max : top;
+  }
+
+  // Turns 32 adjusted scores into exponentials (+0 outside [begin, end)) and adds them to the sums.
+  static GEIST_INLINE void exponentiate_row(float* score, int32_t begin, int32_t end, float max,
+                                            float c, float* sums) {
+    const F shift = S::set1(max);
+    F e = simd_exp<S>(S::sub(S::load(score), shift));
+    e = S::select(S::range(begin, end), e, S::zero());
+    S::store(score, e);
+    F l = S::add(S::mul(S::load(sums), S::set1(c)), e);
+    if (end > 16) {
+      e = simd_exp<S>(S::sub(S::load(score + 16), shift));
+      e = S::select(S::range(begin - 16, end - 16), e, S::zero());
+      S::store(score + 16, e);
+      l = S::add(l, e);
     }
     S::store(sums, l);
-    max = new_max;
-    float lane[16];
-    S::store(lane, c);
-    return lane[0];
+  }
+
+  // Scores of `count` <= 16 rows to exponentials; c[i] is what row i's o is to be scaled by.
+  static void softmax_rows(const AttentionShape& shape, const AttentionPage& page, Tile& tile,
+                           const Active* active, int count, float* score, float* c) {
+    float old_max[16] = {}, new_max[16] = {};
+    const bool has_slope = shape.alibi_slopes != nullptr;
+    for (int i = 0; i < count; ++i) {
+      const Row& row = tile.row[active[i].row];
+      const Bias bias{shape.scale, shape.softcap, has_slope ? shape.alibi_slopes[row.head] : 0.0f,
+                      has_slope, page.first_pos - row.query->pos};
+      old_max[i] = row.max;
+      new_max[i] =
+          adjust_row(score + i * kPageTokens, bias, active[i].begin, active[i].end, row.max);
+    }
+    S::store(c, simd_exp<S>(S::sub(S::load(old_max), S::load(new_max))));
+    for (int i = 0; i < count; ++i) {
+      Row& row = tile.row[active[i].row];
+      exponentiate_row(score + i * kPageTokens, active[i].begin, active[i].end, new_max[i], c[i],
+                       tile.sums[active[i].row]);
+      row.max = new_max[i];
+      row.seen = true;
+    }
   }
 
   // ---- values
 
   // o[row][d] = o[row][d] * c[row], then e[row][key] * v[key][d] added for keys [begin, end)
-  // ascending, for kRegs registers of d; `n` of the last register's lanes exist.
-  template <int kRows, int kRegs>
+  // ascending, for kRegs registers of d; of the last one only n lanes exist if kPart.
+  template <int kRows, int kRegs, bool kPart>
   static GEIST_INLINE void value_step(float* const* o, const float* e, const float* c,
                                       const float* v, int64_t v_stride, int32_t begin, int32_t end,
                                       int64_t d, int64_t n) {
@@ -155,7 +183,8 @@ struct Attention {
       GEIST_UNROLL
       for (int j = 0; j < kRegs; ++j) {
         const float* from = o[i] + d + j * Reg::kLanes;
-        acc[i][j] = Reg::mul(j + 1 < kRegs ? Reg::load(from) : Reg::load_n(from, n), factor);
+        acc[i][j] =
+            Reg::mul(!kPart || j + 1 < kRegs ? Reg::load(from) : Reg::load_n(from, n), factor);
       }
     }
     v += begin * v_stride + d;
@@ -164,7 +193,7 @@ struct Attention {
       GEIST_UNROLL
       for (int j = 0; j < kRegs; ++j) {
         const float* from = v + j * Reg::kLanes;
-        value[j] = j + 1 < kRegs ? Reg::load(from) : Reg::load_n(from, n);
+        value[j] = !kPart || j + 1 < kRegs ? Reg::load(from) : Reg::load_n(from, n);
       }
       GEIST_UNROLL
       for (int i = 0; i < kRows; ++i) {
@@ -178,7 +207,7 @@ struct Attention {
       GEIST_UNROLL
       for (int j = 0; j < kRegs; ++j) {
         float* to = o[i] + d + j * Reg::kLanes;
-        if (j + 1 < kRegs) {
+        if (!kPart || j + 1 < kRegs) {
           Reg::store(to, acc[i][j]);
         } else {
           Reg::store_n(to, acc[i][j], n);
@@ -194,12 +223,12 @@ struct Attention {
     constexpr int64_t kWide = kRegs * Reg::kLanes;
     int64_t d = 0;
     for (; d + kWide <= dim; d += kWide) {
-      value_step<kRows, kRegs>(o, e, c, v, dim, begin, end, d, Reg::kLanes);
+      value_step<kRows, kRegs, false>(o, e, c, v, dim, begin, end, d, Reg::kLanes);
     }
-    for (; d < dim; d += Reg::kLanes) {
-      const int64_t n = dim - d < Reg::kLanes ? dim - d : Reg::kLanes;
-      value_step<kRows, 1>(o, e, c, v, dim, begin, end, d, n);
+    for (; d + Reg::kLanes <= dim; d += Reg::kLanes) {
+      value_step<kRows, 1, false>(o, e, c, v, dim, begin, end, d, Reg::kLanes);
     }
+    if (d < dim) value_step<kRows, 1, true>(o, e, c, v, dim, begin, end, d, dim - d);
   }
 
   // ---- a page
@@ -243,7 +272,7 @@ struct Attention {
     alignas(64) float score[kBlockRows * kPageTokens];
     const float* q[kBlockRows];
     float* o[kBlockRows];
-    float c[kBlockRows];
+    float c[16];
     int32_t end_max = 0;
     for (int i = 0; i < count; ++i) {
       q[i] = tile.row[active[i].row].q;
@@ -255,15 +284,7 @@ struct Attention {
       score_rows<kRows>(q + i, k, shape.key_dim, end_max, score + i * kPageTokens);
     });
 
-    for (int i = 0; i < count; ++i) {
-      Row& row = tile.row[active[i].row];
-      const bool has_slope = shape.alibi_slopes != nullptr;
-      const Bias bias{shape.scale, shape.softcap, has_slope ? shape.alibi_slopes[row.head] : 0.0f,
-                      has_slope, page.first_pos - row.query->pos};
-      c[i] = softmax_step(score + i * kPageTokens, bias, active[i].begin, active[i].end, row.max,
-                          tile.sums[active[i].row]);
-      row.seen = true;
-    }
+    softmax_rows(shape, page, tile, active, count, score, c);
 
     const float* v = page.v + static_cast<int64_t>(kv_head) * shape.value_dim * kPageTokens;
     for (int first = 0; first < count;) {  // rows that see the same keys go together
@@ -307,8 +328,10 @@ struct Attention {
       Row& row = tile.row[i];
       row.max = -__builtin_inff();
       row.seen = false;
-      for (int j = 0; j < 16; ++j) tile.sums[i][j] = 0.0f;
-      for (int32_t d = 0; d < shape.value_dim; ++d) row.o[d] = 0.0f;
+      S::store(tile.sums[i], S::zero());
+      for (int64_t d = 0; d < shape.value_dim; d += 16) {
+        S::store_n(row.o + d, S::zero(), shape.value_dim - d < 16 ? shape.value_dim - d : 16);
+      }
     }
     Active active[kTileRows];
     for (int32_t index = 0; index < tile.page_count; ++index) {
