@@ -184,6 +184,7 @@ void register_isa(const Kernels* k) {
     add(base + "_decode_2048x2048", [=](benchmark::State& s) { matmul(s, k, t, 2048, 2048, 1); });
     add(base + "_decode_2048x5632", [=](benchmark::State& s) { matmul(s, k, t, 2048, 5632, 1); });
     add(base + "_4_tokens", [=](benchmark::State& s) { matmul(s, k, t, 2048, 2048, 4); });
+    if (k->isa == Isa::kScalar) continue;  // seconds each, and of no interest
     add(base + "_128_tokens", [=](benchmark::State& s) { matmul(s, k, t, 2048, 2048, 128); });
     add(base + "_512_tokens", [=](benchmark::State& s) { matmul(s, k, t, 512, 4096, 512); });
     add(base + "_128_tokens_288", [=](benchmark::State& s) { matmul(s, k, t, 768, 288, 128); });
@@ -192,8 +193,9 @@ void register_isa(const Kernels* k) {
       [=](benchmark::State& s) { attention(s, k, 8, 1, 64, 512, 512); });
   add("attention_prefill_512_mha_d128",
       [=](benchmark::State& s) { attention(s, k, 2, 2, 128, 512, 512); });
-  add("attention_prefill_4096_gqa4_d128",
-      [=](benchmark::State& s) { attention(s, k, 4, 1, 128, 4096, 256); });
+  if (k->isa != Isa::kScalar)
+    add("attention_prefill_4096_gqa4_d128",
+        [=](benchmark::State& s) { attention(s, k, 4, 1, 128, 4096, 256); });
   add("attention_decode_4096_gqa8_d64",
       [=](benchmark::State& s) { attention(s, k, 32, 4, 64, 4096, 1); });
   add("attention_decode_2048_mha_d128",

@@ -76,6 +76,10 @@ struct FloatMatmul {
 
   // ---- one token
 
+  // Eight streams are more than the processor prefetches well by itself: F16 rows read 14% faster
+  // so.
+  static constexpr int64_t kPrefetchBytes = 512;
+
   template <int kRows>
   static GEIST_INLINE void decode_rows(const FloatProduct& p, int64_t r) {
     const std::byte* row[kRows];
@@ -86,6 +90,15 @@ struct FloatMatmul {
       acc[i] = S::zero();
     }
     int64_t k = 0;
+    for (; k + 32 <= p.cols; k += 32) {
+      const F x0 = S::load(p.x + k), x1 = S::load(p.x + k + 16);
+      GEIST_UNROLL
+      for (int i = 0; i < kRows; ++i) {
+        __builtin_prefetch(row[i] + k * Row::kBytes + kPrefetchBytes);
+        acc[i] = S::fma(Row::load(row[i], k), x0, acc[i]);
+        acc[i] = S::fma(Row::load(row[i], k + 16), x1, acc[i]);
+      }
+    }
     for (; k + 16 <= p.cols; k += 16) {
       const F x = S::load(p.x + k);
       GEIST_UNROLL
