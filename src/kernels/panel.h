@@ -157,9 +157,10 @@ inline constexpr PanelFormat kPanelFormat = internal::make_panel_format(kType);
 }  // namespace geist::kernels
 
 // Calls M(type) for every type that has panels.
-#define GEIST_FOR_EACH_PANEL_TYPE(M)                                                              \
-  M(kQ4_0)                                                                                        \
-  M(kQ4_1)                                                                                        \
-  M(kQ5_0)                                                                                        \
-  M(kQ5_1) M(kQ8_0) M(kQ2_K) M(kQ3_K) M(kQ4_K) M(kQ5_K) M(kQ6_K) M(kIQ2_XXS) M(kIQ2_XS) M(kIQ2_S) \
+#define GEIST_FOR_EACH_PANEL_TYPE(M)                                                     \
+  M(kQ4_0)                                                                               \
+  M(kQ4_1)                                                                               \
+  M(kQ5_0)                                                                               \
+  M(kQ5_1)                                                                               \
+  M(kQ8_0) M(kQ2_K) M(kQ3_K) M(kQ4_K) M(kQ5_K) M(kQ6_K) M(kIQ2_XXS) M(kIQ2_XS) M(kIQ2_S) \
       M(kIQ3_XXS) M(kIQ3_S) M(kIQ4_NL) M(kIQ4_XS)

@@ -103,9 +103,6 @@ struct PanelAvx2 {
     return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
   static GEIST_INLINE I lookup(I table, I index) { return _mm256_shuffle_epi8(table, index); }
-
-  template <int kBytes>
-  static GEIST_INLINE void prefetch(const uint8_t*) {}
 };
 
 }  // namespace

@@ -187,7 +187,6 @@ void fused(const uint8_t* panels, int64_t panel_stride, int64_t last_lanes, int6
         constexpr int kLane = v % kParts * V::kLanes;
         const uint8_t* chunk =
             panels + v / kParts * panel_stride + f.header_bytes() + c * f.chunk_bytes();
-        if constexpr (kLane == 0) V::template prefetch<f.chunk_bytes()>(chunk);
         const Codes<V> w = operands<V, f>(chunk + 4 * kLane);
         const Scales<V> s =
             scales_of<V, f>(chunk + f.low_bytes() + f.high_bytes(), kLane, super[v]);

@@ -1,10 +1,9 @@
-// Packing goes row by row and block by block: the block's codes as unsigned stored codes in column
-// order, then dword g of each chunk of 32 is spread over the planes. All of it is arithmetic on the
-// 4 or 8 codes of a machine word, and each of the 16 rows writes 4 bytes into every cache line of a
-// chunk that stays in the first-level cache. Traffic: the file once in, the panel once out.
+// Packing goes row by row and block by block: the bits of the file's block are moved into the
+// planes of its chunks, by arithmetic on the 8 bytes of a machine word. Each of the 16 rows writes
+// 4 bytes into every cache line of a panel that stays in the first two levels of cache meanwhile.
+// Traffic: the file once in, the panel once out.
 //
-// Formats in the file are those of ggml; block_layout.h has them. Common formats are decoded here
-// straight to stored codes, the others through unpack_row.
+// Where things are in a block: block_layout.h. The grid formats go through unpack_row.
 #include "kernels/panel_pack.h"
 
 #include <cstring>
@@ -15,45 +14,21 @@
 namespace geist::kernels {
 namespace {
 
-uint32_t load32(const uint8_t* p) {
-  uint32_t v;
-  std::memcpy(&v, p, 4);
+uint64_t load64(const uint8_t* p) {
+  uint64_t v;
+  std::memcpy(&v, p, 8);
   return v;
 }
 
 void store32(uint8_t* p, uint32_t v) { std::memcpy(p, &v, 4); }
 
-constexpr int block_cols(const PanelFormat& format) { return format.super() ? 256 : 32; }
-
-// ---- stored codes of one block, in column order ----
-
-// Canonical code (as a byte) -> stored code, for formats with a table.
-struct InverseTable {
-  uint8_t of[256] = {};
-};
-
-consteval InverseTable make_inverse(const PanelFormat& f) {
-  InverseTable table;
-  for (int i = 0; f.has_lut && i < 1 << (f.low_bits + f.high_bits); ++i)
-    table.of[static_cast<uint8_t>(f.lut[i] - f.bias)] = static_cast<uint8_t>(i);
-  return table;
+// One row's dwords of two neighbouring vectors of a plane.
+void put_two(uint8_t* to, uint64_t v) {
+  store32(to, static_cast<uint32_t>(v));
+  store32(to + 64, static_cast<uint32_t>(v >> 32));
 }
 
-template <TensorType kType>
-constexpr InverseTable kInverse = make_inverse(kPanelFormat<kType>);
-
-template <TensorType kType>
-void block_codes(const std::byte* block, uint8_t* codes) {
-  constexpr const PanelFormat& f = kPanelFormat<kType>;
-  constexpr int n = block_cols(f);
-  int8_t canonical[n];
-  float scales[n / 16], offsets[n / 16];
-  unpack_row(kType, block, n, canonical, scales, offsets);
-  for (int i = 0; i < n; ++i) {
-    codes[i] = f.has_lut ? kInverse<kType>.of[static_cast<uint8_t>(canonical[i])]
-                         : static_cast<uint8_t>(canonical[i] + f.bias);
-  }
-}
+uint16_t load_f16_bits(const uint8_t* p) { return static_cast<uint16_t>(load_u16(p)); }
 
 // ---- scales of one 256-block: d, dmin as f16 bits, a byte for each sub-block ----
 
@@ -62,12 +37,6 @@ struct SuperScales {
   uint8_t sc[16] = {}, mn[16] = {};  // kNibbles: sc is the byte of both
 };
 
-uint16_t load16(const uint8_t* p) {
-  uint16_t v;
-  std::memcpy(&v, p, 2);
-  return v;
-}
-
 void scales_q3_k(const uint8_t* block, SuperScales& s) {
   const uint8_t* packed = block + 96;
   for (int i = 0; i < 16; ++i) {
@@ -75,53 +44,53 @@ void scales_q3_k(const uint8_t* block, SuperScales& s) {
     const int high = (packed[8 + i % 4] >> (2 * (i / 4))) & 3;
     s.sc[i] = static_cast<uint8_t>((low | high << 4) - 32);
   }
-  s.d = load16(block + 108);
+  s.d = load_f16_bits(block + 108);
 }
 
 void scales_q45_k(const uint8_t* block, SuperScales& s) {
   const ScalesK4 unpacked = unpack_scales_k4(block + 4);
   std::memcpy(s.sc, unpacked.scale, 8);
   std::memcpy(s.mn, unpacked.offset, 8);
-  s.d = load16(block);
-  s.dmin = load16(block + 2);
+  s.d = load_f16_bits(block);
+  s.dmin = load_f16_bits(block + 2);
 }
 
 void scales_iq4_xs(const uint8_t* block, SuperScales& s) {
-  const int high = load16(block + 2);
+  const uint32_t high = load_u16(block + 2);
   for (int i = 0; i < 8; ++i) {
     const int low = (block[4 + i / 2] >> (4 * (i % 2))) & 15;
     s.sc[i] = static_cast<uint8_t>((low | ((high >> (2 * i)) & 3) << 4) - 32);
   }
-  s.d = load16(block);
+  s.d = load_f16_bits(block);
 }
 
 // count scales of 4 bits, low nibble first; each is 2s + 1 in units of d_factor.
 void scales_of_nibbles(const uint8_t* block, int at, int count, SuperScales& s) {
   for (int i = 0; i < count; ++i)
     s.sc[i] = static_cast<uint8_t>(2 * ((block[at + i / 2] >> (4 * (i % 2))) & 15) + 1);
-  s.d = load16(block);
+  s.d = load_f16_bits(block);
 }
 
 // The top 4 bits of the 8 words of `stride` bytes that begin at `at`.
 void scales_of_top_bits(const uint8_t* block, int at, int stride, SuperScales& s) {
   for (int i = 0; i < 8; ++i)
-    s.sc[i] = static_cast<uint8_t>(2 * (load32(block + at + i * stride) >> 28) + 1);
-  s.d = load16(block);
+    s.sc[i] = static_cast<uint8_t>(2 * (load_u32(block + at + i * stride) >> 28) + 1);
+  s.d = load_f16_bits(block);
 }
 
 template <TensorType kType>
 void super_scales(const uint8_t* block, SuperScales& s) {
   if constexpr (kType == TensorType::kQ2_K) {
     std::memcpy(s.sc, block, 16);
-    s.d = load16(block + 80);
-    s.dmin = load16(block + 82);
+    s.d = load_f16_bits(block + 80);
+    s.dmin = load_f16_bits(block + 82);
   } else if constexpr (kType == TensorType::kQ3_K) {
     scales_q3_k(block, s);
   } else if constexpr (kType == TensorType::kQ4_K || kType == TensorType::kQ5_K) {
     scales_q45_k(block, s);
   } else if constexpr (kType == TensorType::kQ6_K) {
     std::memcpy(s.sc, block + 192, 16);
-    s.d = load16(block + 208);
+    s.d = load_f16_bits(block + 208);
   } else if constexpr (kType == TensorType::kIQ4_XS) {
     scales_iq4_xs(block, s);
   } else if constexpr (kType == TensorType::kIQ2_XXS) {
@@ -138,36 +107,134 @@ void super_scales(const uint8_t* block, SuperScales& s) {
   }
 }
 
-// ---- planes ----
+// ---- codes ----
+//
+// Below, `to` is where row r's dword of the first vector of a plane goes; vector j is 64 j bytes
+// on.
 
-// Row r's 32 stored codes into a chunk's planes.
-template <TensorType kType>
-void put_codes(const uint8_t* codes, int r, uint8_t* chunk) {
-  constexpr const PanelFormat& f = kPanelFormat<kType>;
-  uint32_t q[8];
-  for (int g = 0; g < 8; ++g) q[g] = load32(codes + 4 * g);
-  uint8_t* low = chunk + 4 * r;
-  if constexpr (f.low_bits == 8) {
-    for (int g = 0; g < 8; ++g) store32(low + 64 * g, q[g]);
-  } else if constexpr (f.low_bits == 4) {
-    constexpr uint32_t mask = 0x0f0f0f0f;
-    for (int j = 0; j < 4; ++j) store32(low + 64 * j, (q[j] & mask) | (q[j + 4] & mask) << 4);
+// Two chunks from 32 bytes of nibbles, code l of the first in the low half of byte l, of the second
+// in the high half.
+void put_nibble_pair(const uint8_t* q, uint8_t* first, uint8_t* second) {
+  constexpr uint64_t mask = 0x0f0f0f0f0f0f0f0f;
+  for (int j = 0; j < 2; ++j) {
+    const uint64_t a = load64(q + 8 * j), b = load64(q + 16 + 8 * j);  // groups 2j.., 4 + 2j..
+    put_two(first + 128 * j, (a & mask) | (b & mask) << 4);
+    put_two(second + 128 * j, ((a >> 4) & mask) | (b & ~mask));
   }
-  const auto two_bits = [&q](int i, int shift) {
-    uint32_t v = 0;
-    for (int field = 0; field < 4; ++field)
-      v |= ((q[i + 2 * field] >> shift) & 0x03030303u) << (2 * field);
-    return v;
-  };
-  if constexpr (f.low_bits == 2)
-    for (int i = 0; i < 2; ++i) store32(low + 64 * i, two_bits(i, 0));
-  uint8_t* high = low + 64 * f.low_bits;
-  if constexpr (f.high_bits == 2)
-    for (int i = 0; i < 2; ++i) store32(high + 64 * i, two_bits(i, f.low_bits));
-  if constexpr (f.high_bits == 1) {
-    uint32_t v = 0;
-    for (int g = 0; g < 8; ++g) v |= ((q[g] >> f.low_bits) & 0x01010101u) << g;
-    store32(high, v);
+}
+
+// One chunk from 16 bytes, codes l and 16 + l in byte l: the plane itself.
+void put_nibbles(const uint8_t* q, uint8_t* to) {
+  put_two(to, load64(q));
+  put_two(to + 128, load64(q + 8));
+}
+
+// Bits at, at + 1 of 32 bytes.
+void put_two_bits(const uint8_t* q, int at, uint8_t* to) {
+  uint64_t v = 0;
+  for (int field = 0; field < 4; ++field)
+    v |= ((load64(q + 8 * field) >> at) & 0x0303030303030303u) << (2 * field);
+  put_two(to, v);
+}
+
+// Bit `at` of 32 bytes.
+void put_bit(const uint8_t* q, int at, uint8_t* to) {
+  uint64_t v = 0;  // even groups in the low half, odd ones in the high half
+  for (int i = 0; i < 4; ++i) v |= ((load64(q + 8 * i) >> at) & 0x0101010101010101u) << (2 * i);
+  store32(to, static_cast<uint32_t>(v | v >> 31));
+}
+
+// Bit l of a word for code l.
+void put_bits_of_word(uint32_t word, uint8_t* to) {
+  uint32_t v = 0;
+  for (int g = 0; g < 8; ++g)  // the product spreads 4 bits over 4 bytes
+    v |= ((((word >> (4 * g)) & 15) * 0x00204081u) & 0x01010101u) << g;
+  store32(to, v);
+}
+
+// 32 stored codes of 3 or 4 bits, a byte each.
+template <const PanelFormat& f>
+void put_indices(const uint8_t* codes, uint8_t* to) {
+  if constexpr (f.low_bits == 4) {
+    for (int j = 0; j < 2; ++j)
+      put_two(to + 128 * j, load64(codes + 8 * j) | load64(codes + 16 + 8 * j) << 4);
+  } else {
+    static_assert(f.low_bits == 2 && f.high_bits == 1);
+    put_two_bits(codes, 0, to);
+    put_bit(codes, 2, to + f.low_bytes());
+  }
+}
+
+// Canonical code (as a byte) -> stored code, for formats with a table.
+struct InverseTable {
+  uint8_t of[256] = {};
+};
+
+consteval InverseTable make_inverse(const PanelFormat& f) {
+  InverseTable table;
+  for (int i = 0; i < 1 << (f.low_bits + f.high_bits); ++i)
+    table.of[static_cast<uint8_t>(f.lut[i] - f.bias)] = static_cast<uint8_t>(i);
+  return table;
+}
+
+// The formats whose codes are points of a grid.
+template <TensorType kType>
+void put_grid_codes(const uint8_t* block, int r, uint8_t* chunk) {
+  constexpr const PanelFormat& f = kPanelFormat<kType>;
+  static constexpr InverseTable inverse = make_inverse(f);
+  int8_t canonical[256];
+  float scales[16];
+  unpack_row(kType, reinterpret_cast<const std::byte*>(block), 256, canonical, scales, nullptr);
+  uint8_t codes[256];
+  for (int i = 0; i < 256; ++i) codes[i] = inverse.of[static_cast<uint8_t>(canonical[i])];
+  for (int c = 0; c < kChunksPerSuper; ++c)
+    put_indices<f>(codes + 32 * c, chunk + c * f.chunk_bytes() + 4 * r);
+}
+
+// Row r of a 32-block's chunk.
+template <TensorType kType>
+void put_block_codes(const uint8_t* block, int r, uint8_t* chunk) {
+  constexpr const PanelFormat& f = kPanelFormat<kType>;
+  uint8_t* to = chunk + 4 * r;
+  if constexpr (kType == TensorType::kQ8_0) {
+    for (int g = 0; g < 4; ++g)
+      put_two(to + 128 * g, load64(block + 2 + 8 * g) ^ 0x8080808080808080u);
+  } else if constexpr (f.high_bits == 1) {  // Q5_0, Q5_1
+    const uint8_t* qh = block + (f.offset ? 4 : 2);
+    put_nibbles(qh + 4, to);
+    put_bits_of_word(load_u32(qh), to + f.low_bytes());
+  } else {
+    put_nibbles(block + (f.offset ? 4 : 2), to);
+  }
+}
+
+// Row r of a 256-block's eight chunks.
+template <TensorType kType>
+void put_super_codes(const uint8_t* block, int r, uint8_t* chunk) {
+  constexpr const PanelFormat& f = kPanelFormat<kType>;
+  const auto low = [&](int c) { return chunk + c * f.chunk_bytes() + 4 * r; };
+  const auto high = [&](int c) { return low(c) + f.low_bytes(); };
+  if constexpr (kType == TensorType::kQ2_K || kType == TensorType::kQ3_K) {
+    const uint8_t* q = block + (kType == TensorType::kQ2_K ? 16 : 32);
+    for (int c = 0; c < 8; ++c) {
+      put_two_bits(q + 32 * (c / 4), 2 * (c % 4), low(c));
+      if (kType == TensorType::kQ3_K) put_bit(block, c, high(c));
+    }
+  } else if constexpr (kType == TensorType::kQ4_K || kType == TensorType::kQ5_K) {
+    const uint8_t* q = block + (kType == TensorType::kQ4_K ? 16 : 48);
+    for (int pair = 0; pair < 4; ++pair)
+      put_nibble_pair(q + 32 * pair, low(2 * pair), low(2 * pair + 1));
+    for (int c = 0; kType == TensorType::kQ5_K && c < 8; ++c) put_bit(block + 16, c, high(c));
+  } else if constexpr (kType == TensorType::kQ6_K) {
+    for (int c = 0; c < 8; c += 4) {
+      for (int k = 0; k < 2; ++k)
+        put_nibble_pair(block + 16 * c + 32 * k, low(c + k), low(c + k + 2));
+      for (int k = 0; k < 4; ++k) put_two_bits(block + 128 + 8 * c, 2 * k, high(c + k));
+    }
+  } else if constexpr (kType == TensorType::kIQ4_XS) {
+    for (int c = 0; c < 8; ++c) put_nibbles(block + 8 + 16 * c, low(c));
+  } else {
+    put_grid_codes<kType>(block, r, chunk);
   }
 }
 
@@ -186,27 +253,23 @@ void put_scales(const SuperScales& s, int c, int r, uint8_t* to) {
 template <TensorType kType>
 void pack_row(const std::byte* src, int64_t cols, int r, uint8_t* panel) {
   constexpr const PanelFormat& f = kPanelFormat<kType>;
-  constexpr int n = block_cols(f);
-  constexpr int scales_at = f.low_bytes() + f.high_bytes();
+  constexpr int kScalesAt = f.low_bytes() + f.high_bytes();
+  const uint8_t* block = reinterpret_cast<const uint8_t*>(src);
   const int64_t block_bytes = tensor_type_info(kType).block_bytes;
-  uint8_t codes[n];
-  for (int64_t b = 0; b < cols / n; ++b, src += block_bytes) {
-    const uint8_t* block = reinterpret_cast<const uint8_t*>(src);
-    block_codes<kType>(src, codes);
+  for (int64_t b = 0; b < cols / (f.super() ? 256 : 32); ++b, block += block_bytes) {
     if constexpr (f.super()) {
       SuperScales scales;
       super_scales<kType>(block, scales);
       std::memcpy(panel + 2 * r, &scales.d, 2);
       if (f.offset) std::memcpy(panel + 32 + 2 * r, &scales.dmin, 2);
       panel += f.header_bytes();
-      for (int c = 0; c < kChunksPerSuper; ++c, panel += f.chunk_bytes()) {
-        put_codes<kType>(codes + 32 * c, r, panel);
-        put_scales<kType>(scales, c, r, panel + scales_at);
-      }
+      put_super_codes<kType>(block, r, panel);
+      for (int c = 0; c < kChunksPerSuper; ++c, panel += f.chunk_bytes())
+        put_scales<kType>(scales, c, r, panel + kScalesAt);
     } else {
-      put_codes<kType>(codes, r, panel);
-      std::memcpy(panel + scales_at + 2 * r, block, 2);
-      if (f.offset) std::memcpy(panel + scales_at + 32 + 2 * r, block + 2, 2);
+      put_block_codes<kType>(block, r, panel);
+      std::memcpy(panel + kScalesAt + 2 * r, block, 2);
+      if (f.offset) std::memcpy(panel + kScalesAt + 32 + 2 * r, block + 2, 2);
       panel += f.chunk_bytes();
     }
   }

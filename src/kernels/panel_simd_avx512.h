@@ -73,9 +73,6 @@ struct PanelAvx512 {
   }
   static GEIST_INLINE I load_table(const uint8_t* p) { return _mm512_broadcast_i32x4(load_16(p)); }
   static GEIST_INLINE I lookup(I table, I index) { return _mm512_shuffle_epi8(table, index); }
-
-  template <int kBytes>
-  static GEIST_INLINE void prefetch(const uint8_t*) {}
 };
 
 }  // namespace geist::kernels

@@ -1,6 +1,7 @@
 // Quantised rows for tests and benchmarks: random bytes that are legal in every format.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -37,7 +38,10 @@ inline std::vector<std::byte> random_rows(TensorType type, int64_t rows, int64_t
   RandomStream rng(seed, "random_rows");
   const TensorTypeInfo& info = tensor_type_info(type);
   std::vector<std::byte> bytes(static_cast<size_t>(rows * *row_bytes(type, cols)));
-  for (std::byte& b : bytes) b = static_cast<std::byte>(rng.next_below(256));
+  for (size_t i = 0; i < bytes.size(); i += 8) {
+    const uint64_t word = rng.next_u64();
+    std::memcpy(&bytes[i], &word, std::min<size_t>(8, bytes.size() - i));
+  }
   for (size_t block = 0; block < bytes.size(); block += static_cast<size_t>(info.block_bytes)) {
     for (const int field : f16_fields(type)) {
       uint16_t bits = static_cast<uint16_t>(rng.next_below(65536) & (wild ? 0xffff : 0xabff));
