@@ -48,6 +48,9 @@ struct PanelFormat {
   PanelScales scales = PanelScales::kF16;
   float d_factor = 1;
   bool has_lut = false;
+  // Whether several tokens and panels at a time get kernels of their own in decode. Only for the formats
+  // that people run most: each such kernel costs the compiler a second.
+  bool common = false;
   uint8_t lut[16] = {};  // stored code -> operand
 
   // constexpr where the kernels need them: nothing of this header may be compiled into a file of a
@@ -106,7 +109,7 @@ constexpr PanelFormat make_panel_format(TensorType type) {
   constexpr PanelScales bytes = PanelScales::kBytes;
   switch (type) {
     case TensorType::kQ4_0:
-      return {.low_bits = 4, .bias = 8, .max_code = 15};
+      return {.low_bits = 4, .bias = 8, .max_code = 15, .common = true};
     case TensorType::kQ4_1:
       return {.low_bits = 4, .max_code = 15, .offset = true};
     case TensorType::kQ5_0:
@@ -114,7 +117,7 @@ constexpr PanelFormat make_panel_format(TensorType type) {
     case TensorType::kQ5_1:
       return {.low_bits = 4, .high_bits = 1, .max_code = 31, .offset = true};
     case TensorType::kQ8_0:
-      return {.low_bits = 8, .bias = 128, .max_code = 255};
+      return {.low_bits = 8, .bias = 128, .max_code = 255, .common = true};
     case TensorType::kQ2_K:
       return {.low_bits = 2,
               .max_code = 3,
@@ -125,7 +128,7 @@ constexpr PanelFormat make_panel_format(TensorType type) {
       return {
           .low_bits = 2, .high_bits = 1, .bias = 4, .max_code = 7, .group = 16, .scales = bytes};
     case TensorType::kQ4_K:
-      return {.low_bits = 4, .max_code = 15, .offset = true, .scales = bytes};
+      return {.low_bits = 4, .max_code = 15, .offset = true, .scales = bytes, .common = true};
     case TensorType::kQ5_K:
       return {.low_bits = 4, .high_bits = 1, .max_code = 31, .offset = true, .scales = bytes};
     case TensorType::kQ6_K:

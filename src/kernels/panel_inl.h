@@ -407,11 +407,14 @@ struct ManyTokens {
 
 // ---- any number ----
 
+template <typename V, const PanelFormat& f>
+inline constexpr int kFusedTokens = f.common ? V::kFusedTokens : 1;
+
 template <typename V, const PanelFormat& f, int kPanels>
 GEIST_INLINE void run_fused(int64_t tokens, const uint8_t* panels, int64_t panel_stride,
                             int64_t last_lanes, int64_t chunks, const Q8Block* x, int64_t x_stride,
                             float* y, int64_t y_stride) {
-  unroll<V::kFusedTokens>([&](auto t) GEIST_LAMBDA {
+  unroll<kFusedTokens<V, f>>([&](auto t) GEIST_LAMBDA {
     if (tokens == t + 1)
       fused<V, f, kPanels, t + 1>(panels, panel_stride, last_lanes, chunks, x, x_stride, y,
                                   y_stride);
@@ -423,10 +426,10 @@ void multiply_panels(const uint8_t* panels, int64_t rows, int64_t cols, const Q8
                      int64_t x_stride, int64_t tokens, float* y, int64_t y_stride) {
   const int64_t chunks = cols / kChunkCols;
   const int64_t stride = chunks / (f.super() ? kChunksPerSuper : 1) * kBlockBytes<f>;
-  if (tokens > V::kFusedTokens) {
+  if (tokens > kFusedTokens<V, f>) {
     return ManyTokens<V, f>{panels, stride, rows, chunks, x, x_stride, tokens, y, y_stride}.run();
   }
-  constexpr int kSide = V::kFusedPanels;
+  constexpr int kSide = f.common ? V::kFusedPanels : 1;
   int64_t r = 0;
   for (; r + (kSide - 1) * kPanelRows < rows; r += kSide * kPanelRows, panels += kSide * stride) {
     run_fused<V, f, kSide>(tokens, panels, stride,
