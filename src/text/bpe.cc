@@ -77,6 +77,7 @@ Result<BpeModel> BpeModel::create(const Vocabulary& vocabulary,
   model.size_ = static_cast<int32_t>(vocabulary.tokens.size());
   model.ignore_merges_ = vocabulary.ignore_merges;
   model.unknown_ = vocabulary.unk;
+  model.merge_count_ = static_cast<uint32_t>(vocabulary.merges.size());
   SymbolIds ids(vocabulary, types);
   for (size_t b = 0; b < 256; ++b)
     model.byte_symbol_[b] = ids.of(byte_to_alphabet(static_cast<unsigned char>(b)));
@@ -133,13 +134,15 @@ void BpeModel::encode_word(std::string_view word, Merger& merger, std::vector<To
   merger.symbols.resize(word.size());
   for (uint32_t i = 0; i < word.size(); ++i)
     merger.symbols[i] = {i, 1, byte_symbol_[static_cast<unsigned char>(word[i])], -1, -1};
-  merger.run([this](const Symbol& left, const Symbol& right, Merge* merge) {
-    const PairTable::Slot* slot =
-        merges_.find(static_cast<uint32_t>(left.id), static_cast<uint32_t>(right.id));
-    if (slot == nullptr) return false;
-    *merge = {slot->rank, slot->id};
-    return true;
-  });
+  merger.run(
+      [this](const Symbol& left, const Symbol& right, Merge* merge) {
+        const PairTable::Slot* slot =
+            merges_.find(static_cast<uint32_t>(left.id), static_cast<uint32_t>(right.id));
+        if (slot == nullptr) return false;
+        *merge = {slot->rank, slot->id};
+        return true;
+      },
+      merge_count_);
   for (const Symbol& symbol : merger.symbols)
     if (symbol.size > 0) append_symbol(symbol, word, out);
 }

@@ -38,6 +38,7 @@ class BpeModel {
   void append_symbol(const Symbol& symbol, std::string_view word, std::vector<TokenId>& out) const;
 
   int32_t size_ = 0;
+  uint32_t merge_count_ = 0;
   bool ignore_merges_ = false;
   TokenId unknown_ = -1;
   std::array<int32_t, 256> byte_symbol_{};

@@ -1,20 +1,29 @@
 #include "text/spm.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
+#include <functional>
 
 namespace geist::text {
 namespace {
 
 constexpr uint32_t kNever = 0xFFFFFFFF;
 
-// Floats in descending order as ascending integers; a score that is no number never merges.
-uint32_t priority_of(float score) {
-  if (!std::isfinite(score)) return kNever;
-  const auto bits = std::bit_cast<uint32_t>(score == 0 ? 0.0f : score);  // -0 equals 0
-  const uint32_t ascending = (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
-  return ~ascending;
+// Scores as dense ranks, the highest score first; equal scores share one. A score that is no number
+// never merges. Gives the number of ranks.
+uint32_t rank_scores(const std::vector<float>& scores, std::vector<uint32_t>* ranks) {
+  std::vector<float> order;
+  for (const float score : scores)
+    if (std::isfinite(score)) order.push_back(score);
+  std::sort(order.begin(), order.end(), std::greater<>());
+  order.erase(std::unique(order.begin(), order.end()), order.end());
+  for (size_t i = 0; i < ranks->size(); ++i) {
+    const float score = scores[i];
+    if (!std::isfinite(score)) continue;
+    const auto at = std::lower_bound(order.begin(), order.end(), score, std::greater<>());
+    (*ranks)[i] = static_cast<uint32_t>(at - order.begin());
+  }
+  return static_cast<uint32_t>(order.size());
 }
 
 int hex_digit(char c) {
@@ -75,6 +84,9 @@ Result<SpmModel> SpmModel::create(const Vocabulary& vocabulary,
   for (const std::string& token : vocabulary.tokens) bytes += token.size();
   model.tokens_.reserve(count, bytes);
   model.priority_.assign(count, kNever);
+  const std::vector<float> level(vocabulary.scores.empty() ? count : 0);  // no scores: all equal
+  model.priority_count_ =
+      rank_scores(vocabulary.scores.empty() ? level : vocabulary.scores, &model.priority_);
   for (size_t i = 0; i < count; ++i) {
     const std::string& text = vocabulary.tokens[i];
     const auto id = static_cast<TokenId>(i);
@@ -89,7 +101,6 @@ Result<SpmModel> SpmModel::create(const Vocabulary& vocabulary,
       continue;
     const std::string key = with_spaces(text);
     if (!model.tokens_.insert(key, id)) continue;
-    model.priority_[i] = priority_of(vocabulary.scores.empty() ? 0.0f : vocabulary.scores[i]);
     model.token_bytes_max_ = std::max(model.token_bytes_max_, key.size());
     if (model.priority_[i] != kNever) model.forbid_cuts(key);
   }
@@ -127,14 +138,16 @@ void SpmModel::encode_word(std::string_view word, Merger& merger, std::vector<To
                               tokens_.find(word.substr(i, length)), -1, -1});
     i += length;
   }
-  merger.run([this, word](const Symbol& left, const Symbol& right, Merge* merge) {
-    const size_t size = size_t{left.size} + right.size;
-    if (size > token_bytes_max_) return false;
-    const TokenId id = tokens_.find(word.substr(left.begin, size));
-    if (id < 0 || priority_[static_cast<size_t>(id)] == kNever) return false;
-    *merge = {priority_[static_cast<size_t>(id)], id};
-    return true;
-  });
+  merger.run(
+      [this, word](const Symbol& left, const Symbol& right, Merge* merge) {
+        const size_t size = size_t{left.size} + right.size;
+        if (size > token_bytes_max_) return false;
+        const TokenId id = tokens_.find(word.substr(left.begin, size));
+        if (id < 0 || priority_[static_cast<size_t>(id)] == kNever) return false;
+        *merge = {priority_[static_cast<size_t>(id)], id};
+        return true;
+      },
+      priority_count_);
   for (const Symbol& symbol : merger.symbols)
     if (symbol.size > 0) append_symbol(symbol, word, out);
 }

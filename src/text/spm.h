@@ -49,6 +49,7 @@ class SpmModel {
 
   TokenTable tokens_;
   std::vector<uint32_t> priority_;  // by id; the least merges first
+  uint32_t priority_count_ = 0;
   std::array<TokenId, 256> byte_token_{};
   std::array<uint64_t, 1024> joined_{};
   TokenId unknown_ = -1;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -241,30 +242,34 @@ TEST(EveryText, SentencePieceCutsAndCacheChangeNothing) {
   }
 }
 
-TEST(Merging, ShortAndLongWaysAgree) {
+TEST(Merging, AllWaysAgree) {
   RandomStream random(3, "tokenizer test");
   // Ids 0 to 3 merge into sums below 64; equal priorities are common.
-  const auto pair = [](const Symbol& a, const Symbol& b, Merge* merge) {
+  int round = 0;
+  const auto pair = [&round](const Symbol& a, const Symbol& b, Merge* merge) {
     const uint32_t sum = static_cast<uint32_t>(a.id * 5 + b.id * 3 + 1);
     if (sum % 3 == 0 || a.size + b.size > 9) return false;
-    *merge = {sum % 4, static_cast<int32_t>(sum % 64)};
+    *merge = {round % 2 == 0 ? sum % 4 : sum * 37 % 64, static_cast<int32_t>(sum % 64)};
     return true;
   };
-  for (int round = 0; round < 2000; ++round) {
-    Merger brief, full;
-    const uint64_t count = random.next_below(70);
-    for (uint32_t i = 0; i < count; ++i)
-      brief.symbols.push_back({i, 1, static_cast<int32_t>(random.next_below(4)), -1, -1});
-    full.symbols = brief.symbols;
-    brief.run_short(pair);
-    full.run_long(pair);
-    std::erase_if(full.symbols, [](const Symbol& s) { return s.size == 0; });
-    ASSERT_EQ(brief.symbols.size(), full.symbols.size());
-    for (size_t i = 0; i < brief.symbols.size(); ++i) {
-      EXPECT_EQ(brief.symbols[i].begin, full.symbols[i].begin);
-      EXPECT_EQ(brief.symbols[i].size, full.symbols[i].size);
-      EXPECT_EQ(brief.symbols[i].id, full.symbols[i].id);
+  for (; round < 3000; ++round) {
+    Merger ways[3];
+    for (uint32_t i = 0, n = static_cast<uint32_t>(random.next_below(70)); i < n; ++i)
+      ways[0].symbols.push_back({i, 1, static_cast<int32_t>(random.next_below(4)), -1, -1});
+    ways[1].symbols = ways[2].symbols = ways[0].symbols;
+    ways[0].run_short(pair);
+    ways[1].run_heap(pair);
+    ways[2].run_long(pair, 64);
+    std::vector<std::vector<uint32_t>> results;
+    for (const Merger& way : ways) {
+      results.emplace_back();
+      for (const Symbol& s : way.symbols)
+        if (s.size > 0)
+          results.back().insert(results.back().end(),
+                                {s.begin, s.size, static_cast<uint32_t>(s.id)});
     }
+    ASSERT_EQ(results[0], results[1]);
+    ASSERT_EQ(results[0], results[2]);
   }
 }
 
@@ -276,6 +281,15 @@ TEST(EveryText, LongWordsAreNotQuadratic) {
          {std::string(1 << 20, 'a'), std::string(1 << 20, ' '), std::string(1 << 20, '\xE2')})
       EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text);
   }
+}
+
+TEST(EveryText, LongWordsWithoutAnyMerge) {
+  Vocabulary v = bpe_test_vocabulary();
+  v.merges.clear();
+  EXPECT_EQ(Tokenizer::create(std::move(v)).value().encode(std::string(5000, 'a')).size(), 5000u);
+  v = spm_test_vocabulary();
+  v.scores.assign(v.tokens.size(), std::numeric_limits<float>::infinity());
+  EXPECT_EQ(Tokenizer::create(std::move(v)).value().encode(std::string(5000, 'a')).size(), 5002u);
 }
 
 TEST(EveryToken, StreamsAsItDecodes) {
