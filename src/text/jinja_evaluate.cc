@@ -80,6 +80,10 @@ Value Interpreter::attribute(const Value& value, std::string_view name) {
     const Value field = loop_field(value.loop(), name);
     if (!field.is_undefined()) return field;
   }
+  if (value.kind() == Kind::kTuple && value.list().is_group) {
+    if (name == "grouper") return value.list().items[0];
+    if (name == "list") return value.list().items[1];
+  }
   if (const Function* method = find_method(value, name)) {
     Callable* const bound = heap.make<Callable>();
     heap.spend(4);
@@ -103,8 +107,13 @@ Value Interpreter::item(const Value& value, const Value& key) {
   return Value::undefined("element");
 }
 
-Value Interpreter::attribute_path(const Value& value, const Value& path) {
-  if (!path.is_string()) return path.is_none() ? value : item(value, path);
+Value Interpreter::attribute_path(const Value& value, const Value& path, const Value& otherwise) {
+  if (path.is_none()) return value;
+  const auto step = [&](const Value& object, const Value& key) {
+    const Value found = item(object, key);
+    return found.is_undefined() && !otherwise.is_none() ? otherwise : found;
+  };
+  if (!path.is_string()) return step(value, path);
   Value out = value;
   std::string_view rest = path.text();
   for (bool more = true; more && !heap.failed();) {
@@ -112,7 +121,7 @@ Value Interpreter::attribute_path(const Value& value, const Value& path) {
     const std::string_view part = rest.substr(0, dot);
     const bool number = !part.empty() && part.size() < 10 &&
                         part.find_first_not_of("0123456789") == std::string_view::npos;
-    out = item(out, number ? Value::integer(std::stoll(std::string(part))) : Value::string(part));
+    out = step(out, number ? Value::integer(std::stoll(std::string(part))) : Value::string(part));
     more = dot < rest.size();
     if (more) rest.remove_prefix(dot + 1);
   }
@@ -268,13 +277,13 @@ bool Interpreter::call_test(std::string_view name, const Value& input, const Arg
 }
 
 Value Interpreter::evaluate_filter(const Expr& e, const Value* input, Scope& scope) {
+  const Nesting nesting(heap);
+  if (!nesting) return {};
   // A filter block's chain ends where the block's text comes in.
   const Value value = e.operands[0] == nullptr ? (input != nullptr ? *input : Value())
                       : e.operands[0]->kind == ExprKind::kFilter
                           ? evaluate_filter(*e.operands[0], input, scope)
                           : evaluate(*e.operands[0], scope);
-  const Nesting nesting(heap);
-  if (!nesting) return {};
   CallFrame frame;
   evaluate_arguments(e.arguments, scope, frame);
   heap.set_line(e.line);

@@ -172,15 +172,12 @@ Value filter_groupby(In& in, const Value& self, const Arguments& arguments) {
   const Parameters p(in.heap, "groupby", arguments, {"attribute", "default", "case_sensitive"});
   if (!p.require(1)) return {};
   const bool case_sensitive = p.boolean(2, false);
-  std::vector<Keyed> items = keyed(in, self, p.get(0), true);
+  std::vector<Keyed> items = keyed(in, self, Value::none(), true);
   for (Keyed& entry : items) {
-    if (entry.key.is_undefined() && p.given(1)) entry.key = p.get(1);
-  }
-  const std::vector<Keyed> unsorted = items;
-  for (Keyed& entry : items) {
-    const Value pair[2] = {entry.key, entry.item};
+    const Value key = in.attribute_path(entry.item, p.get(0), p.get(1, Value::none()));
+    const Value pair[2] = {key, entry.item};
     entry.item = make_list(in.heap, pair, Kind::kTuple);
-    entry.key = fold_case(in, entry.key, case_sensitive);
+    entry.key = fold_case(in, key, case_sensitive);
   }
   sort_by_key(in, items, false);
   const Value out = make_list(in.heap, {});
@@ -191,7 +188,9 @@ Value filter_groupby(In& in, const Value& self, const Arguments& arguments) {
     }
     if (in.heap.failed()) break;
     const Value pair[2] = {first.list().items[0], group};
-    out.list().push(in.heap, make_list(in.heap, pair, Kind::kTuple));
+    const Value named = make_list(in.heap, pair, Kind::kTuple);
+    named.list().is_group = named.list().size == 2;
+    out.list().push(in.heap, named);
   }
   return out;
 }
@@ -249,9 +248,8 @@ Value filter_map(In& in, const Value& self, const Arguments& arguments) {
     if (!in.heap.spend(1)) return {};
     Value mapped;
     if (by_attribute) {
-      mapped = in.attribute_path(item, *attribute);
-      if (mapped.is_undefined() && otherwise != nullptr && !otherwise->is_none())
-        mapped = *otherwise;
+      mapped =
+          in.attribute_path(item, *attribute, otherwise != nullptr ? *otherwise : Value::none());
     } else {
       mapped = in.call_filter(arguments.positional[0].text(), item, arguments.without_first(1));
     }

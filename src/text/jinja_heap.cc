@@ -22,20 +22,20 @@ bool Heap::spend(uint64_t steps) {
   return false;
 }
 
-void* Heap::allocate(size_t bytes) {
-  if (!spend_bytes(bytes)) return nullptr;
-  if (memory_bytes_ + bytes > limits_.memory_bytes_max) {
-    fail("the template takes more than %llu MB of memory",
-         static_cast<unsigned long long>(limits_.memory_bytes_max >> 20));
-    return nullptr;
-  }
-  return raw(bytes);
+bool Heap::charge_memory(size_t bytes) {
+  if (!spend_bytes(bytes)) return false;
+  if (memory_bytes_ + bytes <= limits_.memory_bytes_max) return true;
+  fail("the template takes more than %llu MB of memory",
+       static_cast<unsigned long long>(limits_.memory_bytes_max >> 20));
+  return false;
 }
 
-void* Heap::raw(size_t bytes) {
-  auto padding = -reinterpret_cast<uintptr_t>(top_) & (kAlignment - 1);
+void* Heap::allocate(size_t bytes) { return charge_memory(bytes) ? raw(bytes) : nullptr; }
+
+void* Heap::raw(size_t bytes, size_t room) {
+  size_t padding = -reinterpret_cast<uintptr_t>(top_) & (kAlignment - 1);
   if (top_ == nullptr || padding + bytes > static_cast<size_t>(end_ - top_)) {
-    const size_t block_bytes = std::max(bytes + kAlignment, kBlockBytes);
+    const size_t block_bytes = std::max(bytes + room + kAlignment, kBlockBytes);
     blocks_.emplace_back(new char[block_bytes]);
     top_ = blocks_.back().get();
     end_ = top_ + block_bytes;
@@ -48,19 +48,19 @@ void* Heap::raw(size_t bytes) {
 }
 
 std::string_view Heap::concat(std::string_view a, std::string_view b) {
-  if (a.empty() && b.empty()) return {};
+  if (b.empty()) return a;
   const uint64_t size = uint64_t{a.size()} + b.size();
   if (size > UINT32_MAX) return fail("a string of %zu bytes", size_t{size}), std::string_view{};
   if (!a.empty() && a.data() + a.size() == top_ && b.size() <= static_cast<size_t>(end_ - top_)) {
-    if (!spend_bytes(b.size()) || b.empty()) return a;
+    if (!charge_memory(b.size())) return {};
     std::memcpy(top_, b.data(), b.size());
     top_ += b.size();
     memory_bytes_ += b.size();
-    if (memory_bytes_ > limits_.memory_bytes_max) fail("out of memory");
     return {a.data(), size};
   }
-  char* const out = static_cast<char*>(allocate(size));
-  if (out == nullptr) return {};
+  if (!charge_memory(size)) return {};
+  // Room to grow as much again makes appending to a long string linear.
+  char* const out = static_cast<char*>(raw(size, a.size()));
   std::copy(a.begin(), a.end(), out);
   std::copy(b.begin(), b.end(), out + a.size());
   return {out, size};

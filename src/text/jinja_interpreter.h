@@ -65,8 +65,10 @@ class Interpreter {
   // value.name and value[key]: each falls back to the other, as in Jinja. Undefined when absent.
   Value attribute(const Value& value, std::string_view name);
   Value item(const Value& value, const Value& key);
-  // item() along a path like "function.name" or an integer, for filters with an attribute.
-  Value attribute_path(const Value& value, const Value& path);
+  // item() along a path like "function.name" or an integer, for filters with an attribute. What is
+  // absent at a step of the path is `otherwise`, if that is given and not None.
+  Value attribute_path(const Value& value, const Value& path,
+                       const Value& otherwise = Value::none());
 
  private:
   const Program& program_;

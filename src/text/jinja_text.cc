@@ -65,7 +65,7 @@ void split_spaces(Heap& heap, std::string_view text, int64_t count_max, List& ou
     if (at >= text.size() || !heap.spend(1)) return;
     const size_t start = at;
     if (count_max >= 0 && static_cast<int64_t>(out.size) == count_max) {
-      out.push(heap, Value::string(strip(heap, text.substr(start), nullptr, false, true)));
+      out.push(heap, Value::string(text.substr(start)));
       return;
     }
     skip(false);
@@ -78,8 +78,7 @@ void rsplit_spaces(Heap& heap, std::string_view text, int64_t count_max, List& o
     text = strip(heap, text, nullptr, false, true);
     if (text.empty() || !heap.spend(1)) return;
     if (count_max >= 0 && static_cast<int64_t>(out.size) == count_max) {
-      out.push(heap, Value::string(strip(heap, text, nullptr, true, false)));
-      return;
+      return out.push(heap, Value::string(text));
     }
     size_t start = text.size();
     while (start > 0) {

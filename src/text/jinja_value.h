@@ -51,7 +51,7 @@ class Heap {
 
   // A copy of text, or of two texts joined; charged by size. A text that ends where the arena does
   // grows in place, which makes building a string piece by piece linear.
-  std::string_view copy(std::string_view text) { return concat(text, {}); }
+  std::string_view copy(std::string_view text) { return concat({}, text); }
   std::string_view concat(std::string_view a, std::string_view b);
 
   // Records the first failure, with the line of the node being evaluated.
@@ -66,7 +66,9 @@ class Heap {
   const RenderLimits& limits() const { return limits_; }
 
  private:
-  void* raw(size_t bytes);
+  // room: bytes to keep free behind, in case a new block is needed.
+  void* raw(size_t bytes, size_t room = 0);
+  bool charge_memory(size_t bytes);
 
   RenderLimits limits_;
   std::vector<std::unique_ptr<char[]>> blocks_;
@@ -223,6 +225,7 @@ struct List {
   Value* items = nullptr;
   size_t size = 0, capacity = 0;
   int64_t range_start = 0, range_stop = 0, range_step = 1;  // kRange, for its repr()
+  bool is_group = false;  // a pair of groupby, whose items have names, too
 
   void push(Heap& heap, const Value& value);
   std::span<const Value> values() const { return {items, size}; }
