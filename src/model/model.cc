@@ -22,20 +22,30 @@ constexpr float kDivisorMin = 0.01f, kDivisorMax = 1e6f;
 // file declares.
 Result<Vector> read_rope_divisors(Loader& loader) {
   const Config& c = loader.config();
-  const char* name = "rope_freqs.weight";
-  if (loader.has("rope_factors_long.weight"))
-    name = c.context_length > c.rope.original_context ? "rope_factors_long.weight"
-                                                      : "rope_factors_short.weight";
-  Vector divisors;
-  if (c.rope.dims > 0) loader.vector(divisors, name, {c.rope.dims / 2}, Need::kOptional);
-  GEIST_TRY(loader.status());
-  for (const float d : divisors)
-    if (!(d >= kDivisorMin && d <= kDivisorMax))
-      return errorf(
-          "%s: tensor '%s' holds %g, but rotation divisors are between %g and %g; the file is "
-          "damaged",
-          loader.file().name().c_str(), name, double{d}, double{kDivisorMin}, double{kDivisorMax});
-  return divisors;
+  const bool longer = c.context_length > c.rope.original_context;
+  struct Source {
+    const char* name;
+    bool used;
+  };
+  const bool by_length = loader.has("rope_factors_long.weight");
+  const Source sources[] = {{"rope_freqs.weight", !by_length},
+                            {"rope_factors_long.weight", by_length && longer},
+                            {"rope_factors_short.weight", by_length && !longer}};
+  Vector chosen;
+  for (const Source& source : sources) {
+    Vector divisors;
+    loader.vector(divisors, source.name, {c.rope.dims / 2}, Need::kOptional);
+    GEIST_TRY(loader.status());
+    for (const float d : divisors)
+      if (!(d >= kDivisorMin && d <= kDivisorMax))
+        return errorf(
+            "%s: tensor '%s' holds %g, but rotation divisors are between %g and %g; the file is "
+            "damaged",
+            loader.file().name().c_str(), source.name, double{d}, double{kDivisorMin},
+            double{kDivisorMax});
+    if (source.used) chosen = std::move(divisors);
+  }
+  return chosen;
 }
 
 Result<const Architecture*> architecture_of(const gguf::File& file) {
