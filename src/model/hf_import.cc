@@ -88,6 +88,13 @@ std::string gguf_name(std::string_view rule, const ParsedName& parsed) {
   return name + parsed.ending;
 }
 
+bool has_output_matrix(const HfArch& arch) {
+  return std::any_of(arch.rules.begin(), arch.rules.end(), [](std::span<const TensorRule> rules) {
+    return std::any_of(rules.begin(), rules.end(),
+                       [](const TensorRule& rule) { return rule.gguf == "output"; });
+  });
+}
+
 // All that is known while the tensors are being planned.
 struct Planner {
   const std::string& folder;
@@ -354,7 +361,10 @@ Result<ImportPlan> plan_hf_import(const std::string& folder, MatrixType matrix_t
   GEIST_ASSIGN(SafeTensors opened, SafeTensors::open(folder));
   auto tensors = std::make_shared<const SafeTensors>(std::move(opened));
   Planner planner{folder, *arch, shape, matrix_type, {}, {}};
-  GEIST_TRY(plan_all(*tensors, config.boolean({"tie_word_embeddings"}).value_or(false), &planner));
+  // An output matrix that is the embedding's copy is left out.
+  const auto tied = config.boolean({"tie_word_embeddings"});
+  const bool has_output = has_output_matrix(*arch);
+  GEIST_TRY(plan_all(*tensors, tied.value_or(!has_output), &planner));
   GEIST_TRY(add_config_tensors(std::move(config_tensors), &planner));
   plan.tensors = std::move(planner.planned);
   plan.source = std::move(tensors);
@@ -370,6 +380,12 @@ Result<ImportPlan> plan_hf_import(const std::string& folder, MatrixType matrix_t
   if (embedding == nullptr || embedding->shape.dims.size() != 2)
     return errorf("%s: there is no token embedding matrix; the model is incomplete",
                   folder.c_str());
+  if (has_output && tied && !*tied && find_planned(plan, "output.weight") == nullptr)
+    return errorf(
+        "%s: there is no output matrix, and config.json says that the embedding is not used for "
+        "it; the model "
+        "is incomplete",
+        folder.c_str());
   keys.integer("vocab_size", embedding->shape.dims[1]);
   plan.metadata.insert_or_assign("general.name", gguf::Value::string(model_name(folder)));
   plan.metadata.insert_or_assign("general.file_type", gguf::Value::u32(file_type_of(plan)));

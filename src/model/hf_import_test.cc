@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "model/hf_arch.h"
+#include "model/hf_tokenizer.h"
 #include "model/model.h"
 #include "tests/support/shared_data.h"
 
@@ -506,6 +507,8 @@ TEST_F(HfImport, SaysWhatDoesNotFit) {
   EXPECT_THAT(import_error(), HasSubstr("'dynamic' is not supported"));
   put_model(tiny_config("llama"), {{"model.norm.weight", f32_tensor({4})}});
   EXPECT_THAT(import_error(), HasSubstr("no token embedding"));
+  put_model(tiny_config("llama", R"("tie_word_embeddings":false)"), embedding);
+  EXPECT_THAT(import_error(), HasSubstr("no output matrix"));
   put_model(tiny_config("llama"), embedding);
   fs::remove(folder_ / "tokenizer.json");
   EXPECT_THAT(import_error(), HasSubstr("tokenizer.json is missing"));
@@ -529,6 +532,39 @@ TEST_F(HfImport, TensorsWithoutAPlace) {
               HasSubstr("no predecessor"));
   EXPECT_THAT(with("model.layers.0.mlp.up_proj.weight", {"I8", {2, 2}, "abcd"}),
               HasSubstr("not floating-point"));
+}
+
+// ---- published tokenizers
+// --------------------------------------------------------------------------------------------
+
+TEST(HfImportReal, TokenizersKeepTheirMeaning) {
+  const auto folder = geist::testing::shared_path("data/tokenizers/hf");
+  if (!folder) GTEST_SKIP() << "no data/tokenizers/hf; set GEIST_SHARED";
+  constexpr std::string_view kText =
+      "Hello  World, it's 2024!\n\n\t北京 ça va? \xf0\x9f\x98\x80 \xff def f(x):\n    return x";
+  int count = 0;
+  for (const auto& entry : fs::directory_iterator(*folder)) {
+    const fs::path json = entry.path() / "tokenizer.json",
+                   config = entry.path() / "tokenizer_config.json";
+    if (!fs::exists(json)) continue;
+    const auto direct = text::Tokenizer::from_tokenizer_json(
+        read_file(json.string()).value(),
+        fs::exists(config) ? read_file(config.string()).value() : "");
+    ASSERT_TRUE(direct.ok()) << direct.error().message;
+    gguf::Metadata metadata;
+    const Status status = add_hf_tokenizer(entry.path().string(), direct->size() + 7, &metadata);
+    ASSERT_TRUE(status.ok()) << status.error().message;
+    const auto through_gguf = load_tokenizer(metadata);
+    ASSERT_TRUE(through_gguf.ok()) << through_gguf.error().message;
+    EXPECT_EQ(through_gguf->encode(kText), direct->encode(kText)) << entry.path();
+    EXPECT_EQ(through_gguf->decode(direct->encode(kText)), direct->decode(direct->encode(kText)))
+        << entry.path();
+    // GGUF has no way to say that there is no BOS; it is not added, at least.
+    EXPECT_EQ(through_gguf->vocabulary().add_bos, direct->vocabulary().add_bos) << entry.path();
+    EXPECT_EQ(through_gguf->vocabulary().eos, direct->vocabulary().eos) << entry.path();
+    ++count;
+  }
+  EXPECT_GT(count, 0);
 }
 
 // ---- a published chat model
