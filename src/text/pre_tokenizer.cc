@@ -73,7 +73,8 @@ struct Char {
 // A piece of the text under one pass.
 class Piece {
  public:
-  Piece(std::string_view text, size_t end) : data_(text.data()), end_(end), table_(class_table()) {}
+  Piece(std::string_view text, size_t end, const ClassTable& table)
+      : data_(text.data()), end_(end), table_(table) {}
   size_t end() const { return end_; }
   Char at(size_t i) const {
     if (i >= end_) return {};
@@ -274,11 +275,12 @@ size_t match_spaced(const Piece& p, size_t i, const Test& test) {
   return end > start ? end : i;
 }
 
-size_t match_spaced_letters(const Piece& p, size_t i) {
-  return match_spaced(p, i, [](Char c) { return c.is(kLetter); });
-}
-size_t match_spaced_punctuation(const Piece& p, size_t i) {
-  return match_spaced(p, i, [](Char c) { return c.is(kPunct); });
+template <int mask>
+size_t match_spaced_class(const Piece& p, size_t i) {
+  const Char c = p.at(i);
+  const size_t start = c.is(kSpace) ? i + c.length : i;
+  const size_t end = p.run_of(start, mask);
+  return end > start ? end : i;
 }
 
 struct Range {
@@ -373,36 +375,52 @@ size_t match_bloom(const Piece& p, size_t i) {
   return end > start ? end : i;
 }
 
-// Where a pass puts the ends of its pieces. Those of the last pass leave in batches that fit the
-// cache; the passes before it need all of theirs.
+using Words = std::function<void(std::span<const size_t>)>;
+
+// Where a pass puts the ends of its pieces: they go on in batches that fit the cache, to the next
+// pass or to the caller.
 class Ends {
  public:
-  Ends(const std::function<void(std::span<const size_t>)>* words, size_t expected) : words_(words) {
-    ends_.reserve(words == nullptr ? expected : kBatch);
-  }
+  explicit Ends(const Words& next) : next_(next) {}
   void add(size_t end) {
-    ends_.push_back(end);
-    if (words_ != nullptr && ends_.size() == kBatch) flush();
+    batch_[count_++] = end;
+    if (count_ == batch_.size()) flush();
   }
   void flush() {
-    (*words_)(ends_);
-    ends_.clear();
+    if (count_ > 0) next_(std::span(batch_).first(count_));
+    count_ = 0;
   }
-  std::vector<size_t> take() { return std::move(ends_); }
 
  private:
-  static constexpr size_t kBatch = 1024;
-  const std::function<void(std::span<const size_t>)>* words_;
-  std::vector<size_t> ends_;
+  const Words& next_;
+  std::array<size_t, 512> batch_;
+  size_t count_ = 0;
 };
 
-template <size_t (*match)(const Piece&, size_t)>
-void run_pass(std::string_view text, const std::vector<size_t>& in, Ends& out) {
-  size_t begin = 0;
-  for (const size_t piece_end : in) {
-    const Piece piece(text, piece_end);
+// The pieces of the pass before: the first begins at `begin`, each ends where the next begins.
+struct PieceList {
+  size_t begin;
+  std::span<const size_t> ends;
+};
+
+// Which ASCII bytes a match can begin with: the passes that look for little skip over the rest.
+bool any_byte(unsigned char) { return true; }
+bool no_byte(unsigned char) { return false; }
+bool digit_byte(unsigned char byte) { return byte >= '0' && byte <= '9'; }
+bool mark_byte(unsigned char byte) { return !is_ascii_letter(byte) && !digit_byte(byte); }
+
+template <size_t (*match)(const Piece&, size_t), bool (*may_start)(unsigned char) = any_byte>
+void run_pass(std::string_view text, PieceList in, Ends& out) {
+  const ClassTable& table = class_table();
+  size_t begin = in.begin;
+  for (const size_t piece_end : in.ends) {
+    const Piece piece(text, piece_end, table);
     size_t gap = begin;  // where unmatched text began
     for (size_t i = begin; i < piece_end;) {
+      if (const unsigned char byte = piece.byte(i); byte < 0x80 && !may_start(byte)) {
+        ++i;
+        continue;
+      }
       const size_t end = match(piece, i);
       if (end == i) {
         i += piece.at(i).length;
@@ -418,10 +436,11 @@ void run_pass(std::string_view text, const std::vector<size_t>& in, Ends& out) {
 }
 
 // \s+$
-void cut_trailing_space(std::string_view text, const std::vector<size_t>& in, Ends& out) {
-  size_t begin = 0;
-  for (const size_t end : in) {
-    const Piece piece(text, end);
+void cut_trailing_space(std::string_view text, PieceList in, Ends& out) {
+  const ClassTable& table = class_table();
+  size_t begin = in.begin;
+  for (const size_t end : in.ends) {
+    const Piece piece(text, end, table);
     size_t space = begin;  // where the white space at the end begins
     for (size_t i = begin; i < end;) {
       const Char c = piece.at(i);
@@ -434,7 +453,7 @@ void cut_trailing_space(std::string_view text, const std::vector<size_t>& in, En
   }
 }
 
-void run_cut(Cut cut, std::string_view text, const std::vector<size_t>& in, Ends& out) {
+void run_cut(Cut cut, std::string_view text, PieceList in, Ends& out) {
   switch (cut) {
     case Cut::kGpt2:
       return run_pass<match_gpt2>(text, in, out);
@@ -451,23 +470,23 @@ void run_cut(Cut cut, std::string_view text, const std::vector<size_t>& in, Ends
     case Cut::kDeepSeek3:
       return run_pass<match_deepseek3>(text, in, out);
     case Cut::kDigits1:
-      return run_pass<match_class<kNumber, 1>>(text, in, out);
+      return run_pass<match_class<kNumber, 1>, digit_byte>(text, in, out);
     case Cut::kDigits3:
-      return run_pass<match_class<kNumber, 3>>(text, in, out);
+      return run_pass<match_class<kNumber, 3>, digit_byte>(text, in, out);
     case Cut::kDigitRuns:
-      return run_pass<match_class<kNumber, 0>>(text, in, out);
+      return run_pass<match_class<kNumber, 0>, digit_byte>(text, in, out);
     case Cut::kAsciiDigits3:
-      return run_pass<match_ascii_digits3>(text, in, out);
+      return run_pass<match_ascii_digits3, digit_byte>(text, in, out);
     case Cut::kPunctuation:
-      return run_pass<match_punctuation<false>>(text, in, out);
+      return run_pass<match_punctuation<false>, mark_byte>(text, in, out);
     case Cut::kPunctuationTick:
-      return run_pass<match_punctuation<true>>(text, in, out);
+      return run_pass<match_punctuation<true>, mark_byte>(text, in, out);
     case Cut::kNewlines:
-      return run_pass<match_newline>(text, in, out);
+      return run_pass<match_newline, is_newline>(text, in, out);
     case Cut::kSpacedLetters:
-      return run_pass<match_spaced_letters>(text, in, out);
+      return run_pass<match_spaced_class<kLetter>>(text, in, out);
     case Cut::kSpacedPunctuation:
-      return run_pass<match_spaced_punctuation>(text, in, out);
+      return run_pass<match_spaced_class<kPunct>, mark_byte>(text, in, out);
     case Cut::kCasedLetters:
       return run_pass<match_cased_letters>(text, in, out);
     case Cut::kDeepSeekSymbols:
@@ -475,12 +494,25 @@ void run_cut(Cut cut, std::string_view text, const std::vector<size_t>& in, Ends
     case Cut::kTrailingSpace:
       return cut_trailing_space(text, in, out);
     case Cut::kCjk:
-      return run_pass<match_cjk>(text, in, out);
+      return run_pass<match_cjk, no_byte>(text, in, out);
     case Cut::kKana:
-      return run_pass<match_kana>(text, in, out);
+      return run_pass<match_kana, no_byte>(text, in, out);
     case Cut::kBloom:
       return run_pass<match_bloom>(text, in, out);
   }
+}
+
+// Runs the passes from the first of `cuts` on. begins[k] is how far pass k has come.
+void run_passes(std::span<const Cut> cuts, std::string_view text, std::span<const size_t> ends,
+                std::span<size_t> begins, const Words& words) {
+  if (cuts.empty()) return words(ends);
+  const Words next = [&](std::span<const size_t> batch) {
+    run_passes(cuts.subspan(1), text, batch, begins.subspan(1), words);
+  };
+  Ends out(cuts.size() == 1 ? words : next);
+  run_cut(cuts.front(), text, {begins.front(), ends}, out);
+  out.flush();
+  begins.front() = ends.back();
 }
 
 struct Name {
@@ -583,15 +615,9 @@ bool PreTokenizer::ignores_merges(std::string_view name) {
 void PreTokenizer::split(std::string_view text,
                          const std::function<void(std::span<const size_t>)>& words) const {
   if (text.empty()) return;
-  std::vector<size_t> in = {text.size()};
-  for (size_t i = 0; i + 1 < cuts_.size(); ++i) {
-    Ends out(nullptr, text.size() / 4 + 8);
-    run_cut(cuts_[i], text, in, out);
-    in = out.take();
-  }
-  Ends out(&words, 0);
-  run_cut(cuts_.back(), text, in, out);
-  out.flush();
+  const size_t whole[] = {text.size()};
+  std::vector<size_t> begins(cuts_.size());
+  run_passes(cuts_, text, whole, begins, words);
 }
 
 }  // namespace geist::text
