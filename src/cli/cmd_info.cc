@@ -260,7 +260,9 @@ Command info_command() {
           [](CLI::App& app) -> std::function<int()> {
             auto model = std::make_shared<std::string>();
             auto json = std::make_shared<bool>(false);
-            app.add_option("model", *model, "a GGUF file or a name in the model store")->required();
+            app.add_option("model", *model,
+                           "a GGUF file, a Hugging Face folder, or a name in the model store")
+                ->required();
             app.add_flag("--json", *json, "one JSON object");
             return [model, json] { return run_info(*model, *json); };
           }};

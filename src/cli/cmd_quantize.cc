@@ -94,20 +94,21 @@ int run_quantize(const QuantizeOptions& options) {
 }  // namespace
 
 Command quantize_command() {
-  return {
-      "quantize", "Make a smaller file of a model",
-      "geist quantize model-f16.gguf model-q4_k_m.gguf Q4_K_M\n"
-      "geist quantize tinyllama tinyllama-q8_0.gguf Q8_0",
-      [](CLI::App& app) -> std::function<int()> {
-        auto options = std::make_shared<QuantizeOptions>();
-        app.add_option("in", options->in, "a GGUF file or a name in the model store")->required();
-        app.add_option("out", options->out, "the file to write")->required();
-        app.add_option("type", options->type, type_help())->required();
-        app.add_option("-t,--threads", options->threads,
-                       "threads (default: one for each processor)")
-            ->check(CLI::Range(1, 1024));
-        return [options] { return run_quantize(*options); };
-      }};
+  return {"quantize", "Make a smaller file of a model",
+          "geist quantize model-f16.gguf model-q4_k_m.gguf Q4_K_M\n"
+          "geist quantize tinyllama tinyllama-q8_0.gguf Q8_0",
+          [](CLI::App& app) -> std::function<int()> {
+            auto options = std::make_shared<QuantizeOptions>();
+            app.add_option("in", options->in,
+                           "a GGUF file, a Hugging Face folder, or a name in the model store")
+                ->required();
+            app.add_option("out", options->out, "the file to write")->required();
+            app.add_option("type", options->type, type_help())->required();
+            app.add_option("-t,--threads", options->threads,
+                           "threads (default: one for each processor)")
+                ->check(CLI::Range(1, 1024));
+            return [options] { return run_quantize(*options); };
+          }};
 }
 
 }  // namespace geist::cli

@@ -13,7 +13,9 @@
 namespace geist::cli {
 
 void add_model_options(CLI::App& app, ModelOptions& options) {
-  app.add_option("model", options.model, "a GGUF file or a name in the model store")->required();
+  app.add_option("model", options.model,
+                 "a GGUF file, a Hugging Face folder, or a name in the model store")
+      ->required();
   app.add_option("-t,--threads", options.threads, "threads (default: one for each processor)")
       ->check(CLI::Range(1, 1024));
   app.add_flag(
