@@ -1,0 +1,242 @@
+#include "engine/session.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <thread>
+
+#include "base/rng.h"
+#include "tests/support/tiny_model.h"
+
+namespace geist::engine {
+namespace {
+
+using Tokens = std::vector<TokenId>;
+
+const model::Model& tiny() {
+  static const std::unique_ptr<model::Model> model = [] {
+    auto loaded = model::Model::load(testing::tiny_model());
+    EXPECT_TRUE(loaded.ok());
+    return std::move(*loaded);
+  }();
+  return *model;
+}
+
+Tokens random_tokens(RandomStream& random, size_t count) {
+  Tokens out(count);
+  for (TokenId& id : out)
+    id = static_cast<TokenId>(random.next_below(static_cast<uint64_t>(tiny().config().vocab_size)));
+  return out;
+}
+
+void compute(Runner& runner, Session& session, int32_t chunk = 512) {
+  while (session.pending() > 0) {
+    PassOptions options;
+    options.tokens_max = chunk;
+    ASSERT_GT(runner.pass(session, options), 0);
+  }
+}
+
+// What a fresh session says after these tokens: the reference for everything below.
+std::vector<float> logits_after(std::span<const TokenId> tokens) {
+  ThreadPool pool(1);
+  Session session(tiny(), {});
+  EXPECT_TRUE(session.append(tokens).ok());
+  Runner runner(tiny(), pool);
+  compute(runner, session);
+  return {session.logits().begin(), session.logits().end()};
+}
+
+bool same_bytes(std::span<const float> a, std::span<const float> b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
+}
+
+TEST(Session, AppendQueuesAndPassComputes) {
+  ThreadPool pool(1);
+  Runner runner(tiny(), pool);
+  Session session(tiny(), {});
+  EXPECT_EQ(session.context_max(), testing::kTinyContext);
+  EXPECT_TRUE(session.logits().empty());
+  ASSERT_TRUE(session.append(Tokens{1, 5, 9}).ok());
+  EXPECT_EQ(session.length(), 3);
+  EXPECT_EQ(session.pending(), 3);
+  EXPECT_EQ(session.kv_bytes(), 0u);
+  EXPECT_EQ(runner.pass(session), 3);
+  EXPECT_EQ(session.pending(), 0);
+  EXPECT_EQ(session.logits().size(), static_cast<size_t>(tiny().config().vocab_size));
+  EXPECT_EQ(session.kv_bytes(), static_cast<uint64_t>(tiny().config().page_floats) * sizeof(float));
+  EXPECT_EQ(runner.pass(session), 0);
+  ASSERT_TRUE(session.append(7).ok());
+  EXPECT_TRUE(session.logits().empty());
+}
+
+TEST(Session, AppendRefusesWhatDoesNotFitAndChangesNothing) {
+  Session session(tiny(), {.context_max = 4});
+  ASSERT_TRUE(session.append(Tokens{1, 2}).ok());
+  const Status full = session.append(Tokens{1, 2, 3});
+  ASSERT_FALSE(full.ok());
+  EXPECT_NE(full.error().message.find("context of 4"), std::string::npos);
+  EXPECT_FALSE(session.append(Tokens{tiny().config().vocab_size}).ok());
+  EXPECT_FALSE(session.append(Tokens{-1}).ok());
+  EXPECT_EQ(session.length(), 2);
+}
+
+TEST(Session, ChunksChangeNoBit) {
+  RandomStream random(1, "chunks");
+  const Tokens tokens = random_tokens(random, 100);
+  const auto expected = logits_after(tokens);
+  ThreadPool pool(2);
+  Runner runner(tiny(), pool);
+  for (const int32_t chunk : {1, 7, 31, 32, 33, 64, 99}) {
+    Session session(tiny(), {});
+    ASSERT_TRUE(session.append(tokens).ok());
+    compute(runner, session, chunk);
+    EXPECT_TRUE(same_bytes(session.logits(), expected)) << chunk;
+  }
+}
+
+TEST(Session, RowsOfAllPositionsComeInOrder) {
+  RandomStream random(2, "rows");
+  const Tokens tokens = random_tokens(random, 40);
+  ThreadPool pool(1);
+  Runner runner(tiny(), pool);
+  Session session(tiny(), {});
+  ASSERT_TRUE(session.append(tokens).ok());
+  std::vector<int32_t> positions;
+  PassOptions options;
+  options.tokens_max = 16;
+  options.row_from = 10;
+  options.on_row = [&](const Session&, int32_t position, std::span<const float> row) {
+    positions.push_back(position);
+    if (position % 13 == 0) {
+      EXPECT_TRUE(same_bytes(
+          row, logits_after(std::span(tokens).first(static_cast<size_t>(position) + 1))));
+    }
+  };
+  while (session.pending() > 0) runner.pass(session, options);
+  ASSERT_EQ(positions.size(), 30u);
+  for (size_t i = 0; i < positions.size(); ++i)
+    EXPECT_EQ(positions[i], static_cast<int32_t>(i) + 10);
+  EXPECT_TRUE(same_bytes(session.logits(), logits_after(tokens)));
+}
+
+TEST(Session, OnePassServesManySessions) {
+  RandomStream random(3, "batch");
+  ThreadPool pool(2);
+  Runner runner(tiny(), pool);
+  std::vector<Tokens> texts;
+  std::vector<Session> sessions;
+  std::vector<Session*> all;
+  for (const size_t length : {1u, 50u, 33u, 7u}) {
+    texts.push_back(random_tokens(random, length));
+    sessions.emplace_back(tiny(), SessionOptions{});
+    ASSERT_TRUE(sessions.back().append(texts.back()).ok());
+  }
+  for (Session& session : sessions) all.push_back(&session);
+  PassOptions options;
+  options.tokens_max = 40;  // cuts the second in two
+  EXPECT_EQ(runner.pass(all, options), 40);
+  EXPECT_EQ(sessions[1].pending(), 11);
+  while (runner.pass(all, options) > 0) {
+  }
+  for (size_t i = 0; i < sessions.size(); ++i) {
+    EXPECT_TRUE(same_bytes(sessions[i].logits(), logits_after(texts[i]))) << i;
+  }
+}
+
+TEST(Session, ForkSharesPages) {
+  RandomStream random(4, "fork");
+  ThreadPool pool(1);
+  Runner runner(tiny(), pool);
+  Session trunk(tiny(), {});
+  ASSERT_TRUE(trunk.append(random_tokens(random, 45)).ok());
+  compute(runner, trunk);
+  Session branch = trunk.fork();
+  EXPECT_TRUE(same_bytes(branch.logits(), trunk.logits()));
+  Tokens a(trunk.tokens().begin(), trunk.tokens().end()), b = a;
+  a.push_back(3);
+  b.push_back(4);
+  ASSERT_TRUE(trunk.append(3).ok());
+  ASSERT_TRUE(branch.append(4).ok());
+  Session* const both[] = {&trunk, &branch};
+  runner.pass(both);
+  EXPECT_TRUE(same_bytes(trunk.logits(), logits_after(a)));
+  EXPECT_TRUE(same_bytes(branch.logits(), logits_after(b)));
+}
+
+// Random programs of append, compute, fork and truncate over several timelines; each timeline's
+// logits must be those of a session that computed its tokens alone.
+TEST(Session, RandomProgramsEqualRecomputation) {
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    RandomStream random(seed, "programs");
+    ThreadPool pool(1);
+    Runner runner(tiny(), pool);
+    std::vector<Session> sessions;
+    sessions.emplace_back(tiny(), SessionOptions{});
+    for (int step = 0; step < 40; ++step) {
+      Session& session = sessions[random.next_below(sessions.size())];
+      const uint64_t action = random.next_below(10);
+      if (action < 5) {
+        const Status status = session.append(random_tokens(random, random.next_below(20)));
+        EXPECT_EQ(status.ok(), session.length() <= session.context_max());
+      } else if (action < 7) {
+        compute(runner, session, static_cast<int32_t>(1 + random.next_below(40)));
+      } else if (action < 8 && sessions.size() < 6) {
+        sessions.push_back(session.fork());
+      } else {
+        session.truncate(
+            static_cast<int32_t>(random.next_below(static_cast<uint64_t>(session.length()) + 1)));
+      }
+    }
+    for (Session& session : sessions) {
+      if (session.length() == 0) continue;
+      if (session.pending() ==
+          0) {  // a cut-back session has no logits: compute its last token again
+        session.truncate(session.length() - 1);
+        ASSERT_TRUE(session.append(5).ok());
+      }
+      compute(runner, session);
+      EXPECT_TRUE(same_bytes(session.logits(), logits_after(session.tokens()))) << seed;
+    }
+  }
+}
+
+TEST(Session, LabelsStartPagesOfTheirOwn) {
+  ThreadPool pool(1);
+  Runner runner(tiny(), pool);
+  Session session(tiny(), {});
+  ASSERT_TRUE(session.append(Tokens{1, 2, 3}, 0).ok());
+  ASSERT_TRUE(session.append(Tokens{4, 5}, 1).ok());
+  ASSERT_TRUE(session.append(Tokens{6}, 0).ok());
+  compute(runner, session);
+  EXPECT_EQ(session.kv_bytes(),
+            3 * static_cast<uint64_t>(tiny().config().page_floats) * sizeof(float));
+}
+
+TEST(Session, ForksRunInThreadsOfTheirOwn) {
+  RandomStream random(6, "threads");
+  ThreadPool pool(1);
+  Runner runner(tiny(), pool);
+  Session trunk(tiny(), {});
+  ASSERT_TRUE(trunk.append(random_tokens(random, 40)).ok());
+  compute(runner, trunk);
+  std::vector<Session> forks;
+  for (int i = 0; i < 3; ++i) forks.push_back(trunk.fork());
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 3; ++i) {
+    threads.emplace_back([&forks, i] {
+      ThreadPool own_pool(1);
+      Runner own(tiny(), own_pool);
+      for (TokenId id = 0; id < 30; ++id) {
+        ASSERT_TRUE(forks[static_cast<size_t>(i)].append(id + i).ok());
+        own.pass(forks[static_cast<size_t>(i)]);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const Session& fork : forks)
+    EXPECT_TRUE(same_bytes(fork.logits(), logits_after(fork.tokens())));
+}
+
+}  // namespace
+}  // namespace geist::engine
