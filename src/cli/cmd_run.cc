@@ -94,8 +94,7 @@ Status generate(const RunOptions& options, engine::Generation& generation, Outco
     }
     outcome.text += step->text;
     if (options.json || step->text.empty()) continue;
-    if (Status status = write_output(step->text); !status) return status;
-    std::fflush(stdout);
+    if (Status status = show_output(step->text); !status) return status;
   }
   if (outcome.tokens.empty()) first_token = Clock::now();
   outcome.prefill_s = std::chrono::duration<double>(first_token - begin).count();

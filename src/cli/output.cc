@@ -63,6 +63,12 @@ Status write_output(std::string_view bytes) {
   return {};
 }
 
+Status show_output(std::string_view bytes) {
+  Status status = write_output(bytes);
+  if (status.ok() && std::fflush(stdout) != 0) return errorf("cannot write to standard output");
+  return status;
+}
+
 int finish_output(int code) {
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
     if (code != kDone) return code;

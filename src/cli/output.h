@@ -18,6 +18,8 @@ void note(const char* format, ...) __attribute__((format(printf, 1, 2)));
 
 // Writes bytes to standard output. Fails when the disk is full or the reader has gone.
 Status write_output(std::string_view bytes);
+// The same, and the reader sees it now.
+Status show_output(std::string_view bytes);
 
 // Flushes standard output; a command whose result could not be written has failed whatever it says.
 int finish_output(int code);

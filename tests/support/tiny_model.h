@@ -1,4 +1,4 @@
-// A llama of 0.2 million random weights with a byte-level vocabulary and a chat template: enough of
+// A llama of 0.1 million random weights with a byte-level vocabulary and a chat template: enough of
 // a model to test everything that runs one, made in memory or written as a file.
 #pragma once
 
