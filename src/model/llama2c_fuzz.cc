@@ -31,7 +31,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::span<const uint8_t> rest(data + 8, size - 8);
   const size_t vocabulary_bytes = data[0] < 128 ? 0 : rest.size() * (data[0] - 128u) / 128;
   checkpoint.append(reinterpret_cast<const char*>(rest.data()), rest.size() - vocabulary_bytes);
-  if (data[0] % 2 == 0) checkpoint.append(size_t{1} << 16, '\0');
+  if (data[0] % 2 == 0) checkpoint.append(size_t{1} << 13, '\0');
   const auto vocabulary = std::as_bytes(rest.last(vocabulary_bytes));
   auto plan =
       model::plan_llama2c_import(std::as_bytes(std::span(checkpoint)), vocabulary, "fuzz.bin");
