@@ -275,10 +275,17 @@ void pack_row(const std::byte* src, int64_t cols, int r, uint8_t* panel) {
   }
 }
 
+// A strip of columns at a time, so that the strip of the panel stays in the first-level cache while
+// its 16 rows are written.
 template <TensorType kType>
 void pack_rows(const std::byte* w, int64_t w_stride, int64_t rows, int64_t cols, uint8_t* panel) {
-  for (int64_t r = 0; r < rows; ++r)
-    pack_row<kType>(w + r * w_stride, cols, static_cast<int>(r), panel);
+  constexpr int64_t kStrip = 1024;
+  const int64_t src_step = *row_bytes(kType, kStrip), panel_step = panel_bytes(kType, kStrip);
+  for (int64_t c = 0; c < cols; c += kStrip, w += src_step, panel += panel_step) {
+    const int64_t count = cols - c < kStrip ? cols - c : kStrip;
+    for (int64_t r = 0; r < rows; ++r)
+      pack_row<kType>(w + r * w_stride, count, static_cast<int>(r), panel);
+  }
 }
 
 }  // namespace
