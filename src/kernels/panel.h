@@ -48,8 +48,8 @@ struct PanelFormat {
   PanelScales scales = PanelScales::kF16;
   float d_factor = 1;
   bool has_lut = false;
-  // Whether several tokens and panels at a time get kernels of their own in decode. Only for the formats
-  // that people run most: each such kernel costs the compiler a second.
+  // Whether several tokens and panels at a time get kernels of their own in decode. Only for the
+  // formats that people run most: each such kernel costs the compiler a second.
   bool common = false;
   uint8_t lut[16] = {};  // stored code -> operand
 
@@ -160,10 +160,12 @@ inline constexpr PanelFormat kPanelFormat = internal::make_panel_format(kType);
 }  // namespace geist::kernels
 
 // Calls M(type) for every type that has panels.
-#define GEIST_FOR_EACH_PANEL_TYPE(M)                                                     \
-  M(kQ4_0)                                                                               \
-  M(kQ4_1)                                                                               \
-  M(kQ5_0)                                                                               \
-  M(kQ5_1)                                                                               \
-  M(kQ8_0) M(kQ2_K) M(kQ3_K) M(kQ4_K) M(kQ5_K) M(kQ6_K) M(kIQ2_XXS) M(kIQ2_XS) M(kIQ2_S) \
-      M(kIQ3_XXS) M(kIQ3_S) M(kIQ4_NL) M(kIQ4_XS)
+#define GEIST_FOR_EACH_PANEL_TYPE(M)                                                         \
+  M(kQ4_0)                                                                                   \
+  M(kQ4_1)                                                                                   \
+  M(kQ5_0)                                                                                   \
+  M(kQ5_1)                                                                                   \
+  M(kQ8_0)                                                                                   \
+  M(kQ2_K)                                                                                   \
+  M(kQ3_K) M(kQ4_K) M(kQ5_K) M(kQ6_K) M(kIQ2_XXS) M(kIQ2_XS) M(kIQ2_S) M(kIQ3_XXS) M(kIQ3_S) \
+      M(kIQ4_NL) M(kIQ4_XS)

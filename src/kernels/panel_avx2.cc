@@ -11,7 +11,7 @@ namespace {
 struct PanelAvx2 {
   static constexpr int kLanes = 8;
   static constexpr int kTilePanels = 1, kTileTokens = 3;
-  static constexpr int kFusedPanels = 1, kFusedTokens = 3;
+  static constexpr int kFusedTokens = 3;
 
   using F = __m256;
   using I = __m256i;

@@ -170,7 +170,8 @@ struct InverseTable {
   uint8_t of[256] = {};
 };
 
-consteval InverseTable make_inverse(const PanelFormat& f) {
+template <const PanelFormat& f>
+consteval InverseTable make_inverse() {
   InverseTable table;
   for (int i = 0; i < 1 << (f.low_bits + f.high_bits); ++i)
     table.of[static_cast<uint8_t>(f.lut[i] - f.bias)] = static_cast<uint8_t>(i);
@@ -181,7 +182,7 @@ consteval InverseTable make_inverse(const PanelFormat& f) {
 template <TensorType kType>
 void put_grid_codes(const uint8_t* block, int r, uint8_t* chunk) {
   constexpr const PanelFormat& f = kPanelFormat<kType>;
-  static constexpr InverseTable inverse = make_inverse(f);
+  static constexpr InverseTable inverse = make_inverse<f>();
   int8_t canonical[256];
   float scales[16];
   unpack_row(kType, reinterpret_cast<const std::byte*>(block), 256, canonical, scales, nullptr);

@@ -12,7 +12,7 @@ template <typename Product>
 struct PanelAvx512 {
   static constexpr int kLanes = 16;
   static constexpr int kTilePanels = 2, kTileTokens = 6;
-  static constexpr int kFusedPanels = 2, kFusedTokens = 4;
+  static constexpr int kFusedTokens = 6;
 
   using F = __m512;
   using I = __m512i;
