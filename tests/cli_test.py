@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import termios
 import threading
 import time
 import unittest
@@ -392,7 +393,7 @@ class Chat(Case):
             os.execv(GEIST, [GEIST, "chat", self.model, "--seed", "1", *NEVER_ENDS, *arguments])
         self.seen = b""
         self.addCleanup(self.stop)
-        self.expect(b"> ")
+        self.expect_prompt(b"> ")
 
     def stop(self):
         if self.pid:
@@ -417,6 +418,14 @@ class Chat(Case):
             self.assertTrue(part, f"the program ended before {text}; there is {self.seen}")
             self.seen += part
 
+    def expect_prompt(self, text=b"\n> "):
+        """The prompt, and that keys go to the line editor: it takes the terminal over after printing it."""
+        self.expect(text)
+        deadline = time.monotonic() + TIMEOUT_S
+        while termios.tcgetattr(self.terminal)[3] & termios.ICANON:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+
     def exit_code(self):
         while True:
             try:
@@ -437,11 +446,11 @@ class Chat(Case):
         path = self.folder / "edited.json"
         self.start("-n", "4")
         self.send(b"helloo\x7f\x01oh \r")  # erase the last letter, go to the front, insert
-        self.expect(b"\n> ")
+        self.expect_prompt()
         self.send(b"\x1b[A!\r")  # the line before, and more
-        self.expect(b"\n> ")
+        self.expect_prompt()
         self.send(f"/save {path}\r".encode())
-        self.expect(b"\n> ")
+        self.expect_prompt()
         self.send(b"\x04")
         self.assertEqual(self.exit_code(), 0)
         users = [m["content"] for m in json.loads(path.read_text())["messages"] if m["role"] == "user"]
@@ -451,7 +460,7 @@ class Chat(Case):
     def test_control_c_drops_a_line(self):
         self.start("-n", "4")
         self.send(b"half a li\x03")
-        self.expect(b"\n> ")
+        self.expect_prompt()
         self.send(b"/exit\r")
         self.assertEqual(self.exit_code(), 0)
 
@@ -463,7 +472,7 @@ class Chat(Case):
             while len(self.seen) < 200:  # the answer runs
                 self.seen += os.read(self.terminal, 4096)
             self.send(b"\x03")
-            self.expect(b"\n> ")
+            self.expect_prompt()
         self.send(b"/exit\r")
         self.assertEqual(self.exit_code(), 0)
 
@@ -473,9 +482,9 @@ class Chat(Case):
         self.send(b'"""one\r')
         self.expect(b". ")
         self.send("zwölf\"\"\"\r".encode())
-        self.expect(b"\n> ")
+        self.expect_prompt()
         self.send(f"/save {path}\r".encode())
-        self.expect(b"\n> ")
+        self.expect_prompt()
         self.send(b"/exit\r")
         self.assertEqual(self.exit_code(), 0)
         self.assertEqual(json.loads(path.read_text())["messages"][0]["content"], "one\nzwölf")
@@ -521,9 +530,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         cut = self.server.cut_after.pop(0) if self.server.cut_after else len(body)
-        for at in range(0, min(cut, len(body)), 65536):
-            self.wfile.write(body[at:min(at + 65536, cut)])
-            time.sleep(self.server.delay_s)
+        try:
+            for at in range(0, min(cut, len(body)), 65536):
+                self.wfile.write(body[at:min(at + 65536, cut)])
+                time.sleep(self.server.delay_s)
+        except BrokenPipeError:  # an interrupted client
+            self.close_connection = True
         if cut < len(body):
             self.close_connection = True
 

@@ -9,6 +9,8 @@
 #include <cstring>
 #include <filesystem>
 
+#include "cli/interrupt.h"
+
 namespace geist::cli {
 namespace {
 
@@ -64,8 +66,16 @@ class Terminal final : public LineReader {
     prompt_ = text;
     cancelled_ = false;
     int length = 0;
+    // libedit takes the terminal over only after it has shown the prompt: a Ctrl-C before that is a
+    // signal.
+    const CatchInterrupt catching;
     const char* typed = ::el_gets(edit_, &length);
-    if (cancelled_) return {Line::Kind::kCancelled, ""};
+    if (interrupted()) cancelled_ = true;
+    clear_interrupt();
+    if (cancelled_) {
+      std::fputs("^C\n", stdout);
+      return {Line::Kind::kCancelled, ""};
+    }
     if (typed == nullptr || length <= 0) return {Line::Kind::kEnd, ""};
     Line line{Line::Kind::kText, std::string(typed, static_cast<size_t>(length))};
     if (line.text.ends_with('\n')) line.text.pop_back();
