@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/rng.h"
 #include "tests/support/random_model.h"
 #include "tests/support/run_model.h"
 
@@ -196,6 +197,68 @@ TEST(ModelFile, RotationDivisorsAreChecked) {
         tensor_named(tensors, "rope_freqs.weight").data = std::as_bytes(std::span(zeros));
       });
   EXPECT_NE(error.find("rope_freqs.weight"), std::string::npos) << error;
+}
+
+// A number from where trouble lies: small, near powers of two, near the ends of the types, not
+// finite.
+Value hostile_value(RandomStream& random) {
+  const int64_t small = static_cast<int64_t>(random.next_below(9)) - 2;
+  switch (random.next_below(6)) {
+    case 0:
+      return Value::i32(static_cast<int32_t>(small));
+    case 1:
+      return Value::u32(
+          static_cast<uint32_t>((1ull << random.next_below(32)) + static_cast<uint64_t>(small)));
+    case 2:
+      return Value::u64((1ull << random.next_below(64)) + static_cast<uint64_t>(small));
+    case 3: {
+      constexpr float kFloats[] = {0.0f,
+                                   -1.0f,
+                                   1e-38f,
+                                   1e38f,
+                                   std::numeric_limits<float>::infinity(),
+                                   std::numeric_limits<float>::quiet_NaN()};
+      return Value::f32(kFloats[random.next_below(6)]);
+    }
+    case 4:
+      return Value::boolean(random.next_below(2) == 0);
+    default:
+      return Value::u32s({static_cast<uint32_t>(random.next_u64()), 2, 0});
+  }
+}
+
+// Whatever the metadata says, loading fails with one line or gives a model that runs: nothing is
+// believed that the tensors do not bear out. (Sanitizers see what a plain build would not.)
+TEST(ModelFile, HostileMetadataNeverCrashes) {
+  RandomStream random(17, "hostile metadata");
+  ThreadPool pool(1);
+  const auto workspace = Model::make_workspace();
+  const std::vector<text::TokenId> ids = {1, 2, 287};
+  int loaded_count = 0;
+  for (const std::string& variant : testing::random_model_variants()) {
+    const auto file =
+        std::make_shared<const gguf::File>(testing::random_model(variant, TensorType::kF32, 1));
+    for (int round = 0; round < 60; ++round) {
+      gguf::Metadata metadata = file->metadata();
+      for (uint64_t i = 0; i <= random.next_below(2); ++i) {
+        auto it = metadata.begin();
+        std::advance(it, static_cast<long>(random.next_below(metadata.size())));
+        it->second = hostile_value(random);
+      }
+      std::vector<gguf::Tensor> tensors(file->tensors().begin(), file->tensors().end());
+      auto m = Model::load(
+          gguf::File::assemble(std::move(metadata), std::move(tensors), file, "m.gguf"));
+      if (!m.ok()) {
+        EXPECT_EQ(m.error().message.find('\n'), std::string::npos) << m.error().message;
+        EXPECT_EQ(m.error().message.find("m.gguf: "), 0u) << m.error().message;
+        continue;
+      }
+      ++loaded_count;
+      model::Sequence sequence;
+      if ((*m)->check_tokens(ids).ok()) testing::append(**m, sequence, ids, *workspace, pool);
+    }
+  }
+  EXPECT_GT(loaded_count, 100);
 }
 
 TEST(Pages, ReserveFillsOpensAndCopies) {

@@ -248,6 +248,10 @@ void read_pooling(KeyReader& r, Config& c, const ArchTraits& traits) {
   c.pooling = kByNumber[type];
 }
 
+Error in_file(const gguf::File& file, const Error& error) {
+  return Error{file.name() + ": " + error.message};
+}
+
 // The vocabulary is as large as the embedding table; what the metadata says must fit into it.
 Status read_vocabulary(const gguf::File& file, Config& c) {
   const gguf::Tensor* table = file.find("token_embd.weight");
@@ -261,12 +265,15 @@ Status read_vocabulary(const gguf::File& file, Config& c) {
                   file.name().c_str(), table->rows(), kVocabularyMax);
   c.vocab_size = static_cast<int32_t>(table->rows());
   const std::string key = c.architecture + ".vocab_size";
-  GEIST_ASSIGN(const std::optional<int64_t> stated, gguf::get_int(file.metadata(), key));
+  const auto stated_value = gguf::get_int(file.metadata(), key);
+  if (!stated_value.ok()) return in_file(file, stated_value.error());
+  const std::optional<int64_t> stated = *stated_value;
   if (stated && (*stated < 1 || *stated > c.vocab_size))
     return errorf("%s: '%s' is %" PRId64 ", but 'token_embd.weight' has %d rows",
                   file.name().c_str(), key.c_str(), *stated, c.vocab_size);
-  GEIST_ASSIGN(const std::vector<std::string>* tokens,
-               gguf::get_strings(file.metadata(), "tokenizer.ggml.tokens"));
+  const auto token_list = gguf::get_strings(file.metadata(), "tokenizer.ggml.tokens");
+  if (!token_list.ok()) return in_file(file, token_list.error());
+  const std::vector<std::string>* tokens = *token_list;
   if (tokens != nullptr && static_cast<int64_t>(tokens->size()) > c.vocab_size)
     return errorf(
         "%s: 'tokenizer.ggml.tokens' has %zu entries, but 'token_embd.weight' has only %d rows",

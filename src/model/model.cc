@@ -49,8 +49,9 @@ Result<Vector> read_rope_divisors(Loader& loader) {
 }
 
 Result<const Architecture*> architecture_of(const gguf::File& file) {
-  GEIST_ASSIGN(const std::optional<std::string> name,
-               gguf::get_string(file.metadata(), "general.architecture"));
+  const auto read = gguf::get_string(file.metadata(), "general.architecture");
+  if (!read.ok()) return errorf("%s: %s", file.name().c_str(), read.error().message.c_str());
+  const std::optional<std::string>& name = *read;
   if (!name)
     return errorf("%s: 'general.architecture' is missing; this is not a language model",
                   file.name().c_str());
