@@ -21,12 +21,10 @@ namespace {
 
 using nlohmann::json;
 using testing::NpyArray;
-using testing::shared_path;
-
-constexpr std::string_view kSet = "data/golden/dev/";
+using testing::golden_path;
 
 json read_json(const std::string& name) {
-  const auto path = shared_path(std::string(kSet) + name);
+  const auto path = golden_path(name);
   if (!path) return {};
   const auto text = read_file(*path);
   return text.ok() ? json::parse(text.value(), nullptr, false) : json();
@@ -52,7 +50,7 @@ std::string case_name(const ::testing::TestParamInfo<json>& info) {
 }
 
 NpyArray golden(const json& file) {
-  const auto path = shared_path(std::string(kSet) + file.get<std::string>());
+  const auto path = golden_path(file.get<std::string>());
   EXPECT_TRUE(path.has_value()) << file;
   if (!path) return {};
   auto array = testing::read_npy(*path);
@@ -96,7 +94,7 @@ class GoldenModel : public ::testing::TestWithParam<json> {
   void SetUp() override {
     if (!GetParam().is_object()) GTEST_SKIP() << "the golden set is absent (GEIST_SHARED)";
     auto opened = testing::open_model(
-        *shared_path(std::string(kSet) + GetParam()["file"].get<std::string>()));
+        *golden_path(GetParam()["file"].get<std::string>()));
     ASSERT_TRUE(opened.ok()) << opened.error().message;
     model_ = std::move(opened).value();
     tokens_ = read_json("tokens.json")[GetParam()["name"].get<std::string>()];
@@ -159,7 +157,7 @@ INSTANTIATE_TEST_SUITE_P(Logits, GoldenQuantised, ::testing::ValuesIn(entries("q
 class Stories : public ::testing::Test {
  protected:
   void SetUp() override {
-    const auto path = shared_path(std::string(kSet) + "models/stories260K.gguf");
+    const auto path = golden_path("models/stories260K.gguf");
     if (!path) GTEST_SKIP() << "the golden set is absent (GEIST_SHARED)";
     auto opened = testing::open_model(*path);
     ASSERT_TRUE(opened.ok()) << opened.error().message;
