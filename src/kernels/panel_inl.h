@@ -428,20 +428,38 @@ struct ManyTokens {
 template <typename V, const PanelFormat& f>
 inline constexpr int kFusedTokens = f.common ? V::kFusedTokens : 1;
 
-// One panel times at most 2 * kFusedTokens tokens: in one part, or in two while the panel is in
-// cache.
+// One token: two panels side by side, two streams of reads. A last panel without a partner is its
+// own.
 template <typename V, const PanelFormat& f>
-GEIST_INLINE void few_tokens(const uint8_t* panel, int64_t panel_stride, int64_t lanes,
-                             int64_t chunks, const Q8Block* x, int64_t x_stride, int64_t tokens,
-                             float* y, int64_t y_stride) {
-  constexpr int kMost = kFusedTokens<V, f>;
-  for (int64_t t = 0, count = tokens > kMost ? tokens / 2 : tokens; t < tokens;
-       t += count, count = tokens - t) {
-    unroll<kMost>([&](auto n) GEIST_LAMBDA {
-      if (count == n + 1)
-        fused<V, f, 1, n + 1>(panel, panel_stride, lanes, chunks, x + t * x_stride, x_stride,
-                              y + t * y_stride, y_stride);
-    });
+void one_token(const uint8_t* panels, int64_t panel_stride, int64_t rows, int64_t chunks,
+               const Q8Block* x, float* y) {
+  for (int64_t r = 0; r < rows; r += 2 * kPanelRows, panels += 2 * panel_stride) {
+    const int64_t left = rows - r - kPanelRows;
+    if (left > 0) {
+      fused<V, f, 2, 1>(panels, panel_stride, smaller(kPanelRows, left), chunks, x, 0, y + r, 0);
+    } else {
+      float both[2 * kPanelRows];
+      fused<V, f, 2, 1>(panels, 0, kPanelRows, chunks, x, 0, both, 0);
+      __builtin_memcpy(y + r, both, static_cast<size_t>(rows - r) * sizeof(float));
+    }
+  }
+}
+
+// A few: panel by panel, each in one part of the tokens, or in two while the panel is in cache.
+template <typename V, const PanelFormat& f>
+void few_tokens(const uint8_t* panels, int64_t panel_stride, int64_t rows, int64_t chunks,
+                const Q8Block* x, int64_t x_stride, int64_t tokens, float* y, int64_t y_stride) {
+  constexpr int kMost = V::kFusedTokens;
+  for (int64_t r = 0; r < rows; r += kPanelRows, panels += panel_stride) {
+    const int64_t lanes = smaller(kPanelRows, rows - r);
+    int64_t count = tokens > kMost ? tokens / 2 : tokens;
+    for (int64_t t = 0; t < tokens; t += count, count = tokens - t) {
+      unroll<kMost - 1>([&](auto n) GEIST_LAMBDA {  // tokens >= 2, so no part is of one
+        if (count == n + 2)
+          fused<V, f, 1, n + 2>(panels, panel_stride, lanes, chunks, x + t * x_stride, x_stride,
+                                y + t * y_stride + r, y_stride);
+      });
+    }
   }
 }
 
@@ -450,17 +468,12 @@ void multiply_panels(const uint8_t* panels, int64_t rows, int64_t cols, const Q8
                      int64_t x_stride, int64_t tokens, float* y, int64_t y_stride) {
   const int64_t chunks = cols / kChunkCols;
   const int64_t stride = chunks / (f.super() ? kChunksPerSuper : 1) * kBlockBytes<f>;
-  if (tokens > 2 * kFusedTokens<V, f>)
-    return ManyTokens<V, f>{panels, stride, rows, chunks, x, x_stride, tokens, y, y_stride}.run();
-  int64_t r = 0;
-  if constexpr (f.common) {  // one token: two panels side by side are two streams of reads
-    for (; tokens == 1 && r + kPanelRows < rows; r += 2 * kPanelRows, panels += 2 * stride)
-      fused<V, f, 2, 1>(panels, stride, smaller(kPanelRows, rows - r - kPanelRows), chunks, x,
-                        x_stride, y + r, y_stride);
+  if (tokens == 1) return one_token<V, f>(panels, stride, rows, chunks, x, y);
+  if constexpr (f.common) {
+    if (tokens <= 2 * V::kFusedTokens)
+      return few_tokens<V, f>(panels, stride, rows, chunks, x, x_stride, tokens, y, y_stride);
   }
-  for (; r < rows; r += kPanelRows, panels += stride)
-    few_tokens<V, f>(panels, stride, smaller(kPanelRows, rows - r), chunks, x, x_stride, tokens,
-                     y + r, y_stride);
+  ManyTokens<V, f>{panels, stride, rows, chunks, x, x_stride, tokens, y, y_stride}.run();
 }
 
 template <typename V>
