@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "base/json_guard.h"
 #include "text/pre_tokenizer.h"
 #include "text/spm.h"
 #include "text/tokenizer.h"
@@ -25,31 +26,11 @@ using Json = nlohmann::json;
 constexpr size_t kJsonBytesMax = size_t{1} << 28;
 constexpr int kDepthMax = 64;
 
-// nlohmann's parser keeps its own stack, but what walks the result recurses: depth is limited
-// beforehand.
-bool too_deep(std::string_view text) {
-  int depth = 0;
-  bool quoted = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (quoted) {
-      if (c == '\\') ++i;
-      if (c == '"') quoted = false;
-    } else if (c == '"') {
-      quoted = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kDepthMax) return true;
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return false;
-}
-
 Result<Json> parse_object(std::string_view text, const char* name) {
   if (text.size() > kJsonBytesMax)
     return errorf("%s: %zu bytes; at most %zu are supported", name, text.size(), kJsonBytesMax);
-  if (too_deep(text))
+  // nlohmann's parser keeps its own stack, but what walks the result recurses.
+  if (!json_depth_within(text, kDepthMax))
     return errorf("%s: nested deeper than %d levels; not such a file", name, kDepthMax);
   Json json = Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) return errorf("%s: not a JSON object; the file is damaged", name);
