@@ -3,29 +3,18 @@
 #include <bit>
 
 #include "kernels/block.h"
+#include "kernels/simd_scalar.h"
 
 namespace geist::kernels {
 namespace {
 
 constexpr uint32_t kF32Infinity = 0x7f800000;
-constexpr uint32_t kF32QuietBit = 0x00400000;
 // Difference of the exponent biases of f32 (127) and f16 (15), in place.
 constexpr uint32_t kRebias = (127u - 15u) << 23;
 
 }  // namespace
 
-float f16_to_f32(uint16_t bits) {
-  const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
-  const uint32_t magnitude = bits & 0x7fffu;
-  if (magnitude < 0x0400) {  // zero or subnormal: magnitude * 2^-24, exact in f32
-    const float value = static_cast<float>(magnitude) * 0x1p-24f;
-    return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(value));
-  }
-  if (magnitude < 0x7c00) return std::bit_cast<float>(sign | ((magnitude << 13) + kRebias));
-  const uint32_t mantissa = (magnitude & 0x03ffu) << 13;
-  const uint32_t quiet = mantissa != 0 ? kF32QuietBit : 0;
-  return std::bit_cast<float>(sign | kF32Infinity | quiet | mantissa);
-}
+float f16_to_f32(uint16_t bits) { return widen_f16(bits); }
 
 uint16_t f32_to_f16(float value) {
   const auto bits = std::bit_cast<uint32_t>(value);
@@ -48,7 +37,7 @@ uint16_t f32_to_f16(float value) {
   return static_cast<uint16_t>(sign | out);
 }
 
-float bf16_to_f32(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+float bf16_to_f32(uint16_t bits) { return widen_bf16(bits); }
 
 uint16_t f32_to_bf16(float value) {
   const auto bits = std::bit_cast<uint32_t>(value);
