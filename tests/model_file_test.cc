@@ -6,6 +6,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <regex>
 #include <string>
 #include <vector>
 
@@ -137,6 +138,11 @@ TEST(ModelFile, UnknownArchitectureListsTheKnownOnes) {
 
 // Every tensor of every variant, taken away: either it was optional, or the error names it.
 TEST(ModelFile, MissingTensorsAreNamed) {
+  // What some model of the architecture does without. Anything else that loads when it is missing
+  // would be computed wrongly in silence.
+  const std::regex may_be_missing(
+      ".* (output.weight|rope_freqs.weight|rope_factors_(long|short).weight|token_types.weight)"
+      "|.*\\.bias|mpt position_embd.weight|falcon.*attn_norm_2.weight|stablelm .*ffn_norm.weight");
   for (const std::string& variant : testing::random_model_variants()) {
     const gguf::File file = testing::random_model(variant, TensorType::kF32, 1);
     for (const gguf::Tensor& t : file.tensors()) {
@@ -145,7 +151,8 @@ TEST(ModelFile, MissingTensorsAreNamed) {
             std::erase_if(tensors, [&](const gguf::Tensor& other) { return other.name == t.name; });
           });
       const std::string stem = t.name.substr(0, t.name.rfind('.'));
-      const bool optional = error.empty();
+      const bool optional =
+          error.empty() && std::regex_match(variant + " " + t.name, may_be_missing);
       const bool split_expert =
           variant == "mixtral-split" && t.name.find(".0.weight") != std::string::npos;
       EXPECT_TRUE(optional || split_expert || error.find(t.name) != std::string::npos ||

@@ -129,15 +129,4 @@ Status write_file(const std::string& path, std::string_view contents) {
   return file.commit();
 }
 
-uint64_t available_memory_bytes() {
-  std::FILE* file = std::fopen("/proc/meminfo", "re");
-  if (file == nullptr) return 0;
-  char line[256];
-  unsigned long long kib = 0;
-  while (std::fgets(line, sizeof line, file) != nullptr)
-    if (std::sscanf(line, "MemAvailable: %llu kB", &kib) == 1) break;
-  std::fclose(file);
-  return kib * 1024;
-}
-
 }  // namespace geist

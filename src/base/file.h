@@ -66,7 +66,4 @@ class AtomicFile {
 
 Status write_file(const std::string& path, std::string_view contents);
 
-// Bytes of memory that a new allocation can take without swapping (MemAvailable); 0 if unknown.
-uint64_t available_memory_bytes();
-
 }  // namespace geist

@@ -12,6 +12,7 @@
 #include "cli/model_options.h"
 #include "cli/npy.h"
 #include "cli/output.h"
+#include "model/load_tokenizer.h"
 
 namespace geist::cli {
 namespace {

@@ -9,6 +9,7 @@
 #include "cli/progress.h"
 #include "cli/store.h"
 #include "model/hf_import.h"
+#include "model/load_tokenizer.h"
 
 namespace geist::cli {
 

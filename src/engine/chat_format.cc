@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/prompt.h"
-#include "model/model.h"
+#include "model/load_tokenizer.h"
 
 namespace geist::engine {
 namespace {

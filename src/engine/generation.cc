@@ -81,6 +81,8 @@ Result<GenerationStep> Generation::step() {
   if (options_.cancel != nullptr && options_.cancel->load(std::memory_order_relaxed)) {
     return end(StopReason::kCancelled, {});
   }
+  if (!runner_->model().config().has_logits)
+    return errorf("this is an embedding model, which cannot continue a text; choose another one");
   if (session_->pending() > 0) {
     runner_->pass(*session_, {.tokens_max = options_.chunk});
     if (session_->pending() > 0) return GenerationStep{};

@@ -8,6 +8,7 @@
 #include "engine/chat_format.h"
 #include "engine/dry_breakers.h"
 #include "engine/prompt.h"
+#include "model/load_tokenizer.h"
 #include "tests/support/tiny_model.h"
 
 namespace geist::engine {
@@ -64,6 +65,25 @@ SamplerOptions seeded(uint64_t seed) {
   o.seed = seed;
   o.logit_bias[2] = -INFINITY;  // never ends by itself
   return o;
+}
+
+// Such a file must not reach the forward pass token by token, which takes that as a fault of ours.
+TEST(Generation, AModelThatLooksBothWaysIsRefused) {
+  const gguf::File file = testing::tiny_model();
+  gguf::Metadata metadata = file.metadata();
+  metadata["llama.attention.causal"] = gguf::Value::boolean(false);
+  const auto model = model::Model::load(gguf::File::assemble(
+      metadata, {file.tensors().begin(), file.tensors().end()}, nullptr, "tiny"));
+  ASSERT_TRUE(model.ok()) << model.error().message;
+  ThreadPool pool(1);
+  Runner runner(**model, pool);
+  Session session(**model, {});
+  ASSERT_TRUE(session.append(Tokens{1, 2, 3}).ok());
+  Sampler sampler({});
+  Generation generation(session, runner, sampler, fixture().tokenizer, {.tokens_max = 2});
+  const auto step = generation.step();
+  ASSERT_FALSE(step.ok());
+  EXPECT_NE(step.error().message.find("embedding model"), std::string::npos);
 }
 
 TEST(Generation, StopsAtTheLength) {

@@ -1,10 +1,9 @@
 #include "engine/session.h"
 
 #include <algorithm>
-#include <atomic>
 
 #include "base/check.h"
-#include "base/file.h"
+#include "base/memory.h"
 
 namespace geist::engine {
 namespace {
@@ -80,8 +79,7 @@ void Session::truncate(int32_t new_length) {
   auto& pages = sequence_.pages;
   while (!pages.empty() && pages.back()->first_pos >= new_length) pages.pop_back();
   if (!pages.empty() && pages.back()->first_pos + pages.back()->count > new_length) {
-    if (pages.back().use_count() > 1) pages.back() = std::make_shared<model::Page>(*pages.back());
-    std::atomic_thread_fence(std::memory_order_acquire);
+    model::make_own(pages.back());
     pages.back()->count = new_length - pages.back()->first_pos;
   }
   sequence_.length = new_length;

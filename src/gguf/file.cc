@@ -91,6 +91,12 @@ const Tensor* File::find(std::string_view tensor_name) const {
   return entry == index_.end() ? nullptr : &tensors_[entry->second];
 }
 
+std::vector<std::string> File::paths() const {
+  std::vector<std::string> paths;
+  for (const auto& mapping : mappings_) paths.push_back(mapping->path());
+  return paths;
+}
+
 void File::release(const Tensor& tensor) const {
   for (const auto& mapping : mappings_) {
     const auto bytes = mapping->bytes();

@@ -111,6 +111,8 @@ class File {
   std::span<const Tensor> tensors() const { return tensors_; }
   const Tensor* find(std::string_view tensor_name) const;
   uint64_t file_bytes() const { return file_bytes_; }
+  // The files that are mapped: all parts of a split; none when parsed or assembled in memory.
+  std::vector<std::string> paths() const;
   // Tells the kernel that a tensor's mapped pages are not needed now (after packing them).
   void release(const Tensor& tensor) const;
 

@@ -38,10 +38,10 @@ void load_head_norms(Loader& loader, Attention& a, int layer) {
 
 void load_norms_per_head(Loader& loader, Attention& a, int layer) {
   const Config& c = loader.config();
-  loader.norm(a.q_norm, block_name(layer, "attn_q_norm"), {c.key_length, c.head_count},
-              Need::kOptional);
-  loader.norm(a.k_norm, block_name(layer, "attn_k_norm"), {c.key_length, c.head_count_kv},
-              Need::kOptional);
+  const std::string q = block_name(layer, "attn_q_norm"), k = block_name(layer, "attn_k_norm");
+  if (!loader.has(q + ".weight") && !loader.has(k + ".weight")) return;
+  loader.norm(a.q_norm, q, {c.key_length, c.head_count});
+  loader.norm(a.k_norm, k, {c.key_length, c.head_count_kv});
 }
 
 void load_row_norms(Loader& loader, Attention& a, int layer) {

@@ -65,7 +65,7 @@ struct Moe {
 void load_attention(Loader& loader, Attention& attention, int layer);
 // attn_q_norm and attn_k_norm, one weight for all heads.
 void load_head_norms(Loader& loader, Attention& attention, int layer);
-// The same with weights for each head, when the file has them.
+// The same with weights for each head, when the file has them: both or neither.
 void load_norms_per_head(Loader& loader, Attention& attention, int layer);
 // The same over the whole row.
 void load_row_norms(Loader& loader, Attention& attention, int layer);

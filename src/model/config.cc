@@ -241,7 +241,8 @@ void read_scales(KeyReader& r, Config& c) {
 
 void read_pooling(KeyReader& r, Config& c, const ArchTraits& traits) {
   c.causal = r.boolean("attention.causal", traits.causal);
-  c.has_logits = traits.causal;
+  // Looking both ways, a model cannot say what comes next, whatever its architecture.
+  c.has_logits = traits.causal && c.causal;
   const int32_t type = r.integer("pooling_type", 0, 4, traits.causal ? 0 : 1);
   constexpr Pooling kByNumber[] = {Pooling::kNone, Pooling::kMean, Pooling::kCls, Pooling::kLast,
                                    Pooling::kCls};

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "model/hf_arch.h"
 #include "model/hf_tokenizer.h"
+#include "model/load_tokenizer.h"
 #include "model/model.h"
 #include "tests/support/shared_data.h"
 

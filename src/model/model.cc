@@ -130,6 +130,14 @@ void Model::forward(std::span<const BatchToken> batch, Output output, Workspace&
   run(pass);
 }
 
+void make_own(std::shared_ptr<Page>& page) {
+  if (page.use_count() > 1) page = std::make_shared<Page>(*page);
+  // use_count() orders nothing. What a former holder read on another thread, copying this page for
+  // itself, must come before what is written now: giving up a reference is an acquire (a fence
+  // would do, but the thread sanitizer does not know fences).
+  std::shared_ptr<Page>(page).reset();
+}
+
 int32_t reserve(const Config& config, Sequence& sequence, int32_t count, uint32_t label) {
   GEIST_CHECK(count >= 0);
   const int32_t first = sequence.length;
@@ -142,8 +150,8 @@ int32_t reserve(const Config& config, Sequence& sequence, int32_t count, uint32_
       page->label = label;
       sequence.pages.push_back(std::move(page));
       open = &sequence.pages.back();
-    } else if (open->use_count() > 1) {
-      *open = std::make_shared<Page>(**open);
+    } else {
+      make_own(*open);
     }
     const int32_t room = std::min(count, kernels::kPageTokens - (*open)->count);
     (*open)->count += room;

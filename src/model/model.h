@@ -61,9 +61,9 @@ enum class Output {
 };
 
 struct LoadOptions {
-  const kernels::Kernels* kernels = nullptr;  // null: default_kernels()
-  ThreadPool* pool = nullptr;                 // used for packing; null: single-threaded
-  bool pack = true;                           // false: multiply straight from the mapped file
+  const kernels::Kernels* kernels = nullptr;       // null: default_kernels()
+  ThreadPool* pool = nullptr;                      // used for packing; null: single-threaded
+  bool pack = true;                                // false: multiply straight from the mapped file
   std::function<void(double done)> progress = {};  // of packing, 0..1; may be empty
 };
 
@@ -116,6 +116,9 @@ class Model {
   std::unique_ptr<PackedWeights> packed_;
 };
 
+// Makes a page this holder's own, for writing: one that another sequence holds too is copied.
+void make_own(std::shared_ptr<Page>& page);
+
 // Reserves room for `count` tokens with this label at the end of the sequence: fills the open page,
 // then adds pages (a new one too when the label differs). An open page that another sequence shares
 // is copied first. Returns the position of the first.
@@ -125,9 +128,5 @@ int32_t reserve(const Config& config, Sequence& sequence, int32_t count, uint32_
 // asks (mean where it says nothing) and scaled to length 1. rows: [count, embedding_length], count
 // > 0.
 void pool_embedding(const Model& model, std::span<const float> rows, float* out);
-
-// The tokenizer and chat template that the file carries.
-Result<text::Tokenizer> load_tokenizer(const gguf::Metadata& metadata);
-Result<std::optional<std::string>> load_chat_template(const gguf::Metadata& metadata);
 
 }  // namespace geist::model

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <bit>
-#include <cstdio>
 #include <filesystem>
 #include <span>
 #include <vector>
@@ -26,21 +25,9 @@ bool same_file(const std::string& a, const std::string& b) {
   return a == b || std::filesystem::equivalent(a, b, ignored);
 }
 
-// All parts of the input: for a split file (NAME-00001-of-000NN.gguf) its siblings too.
 Status refuse_in_place(const gguf::File& in, const std::string& out_path) {
-  std::vector<std::string> parts = {in.name()};
-  GEIST_ASSIGN(const auto count, gguf::get_int(in.metadata(), "split.count"));
-  constexpr std::string_view kFirst = "-00001-of-";
-  const size_t at = in.name().rfind(kFirst);
-  if (count && at != std::string::npos) {
-    for (int64_t part = 2; part <= std::min<int64_t>(*count, 99999); ++part) {
-      char number[16];
-      std::snprintf(number, sizeof number, "-%05d-of-", static_cast<int>(part));
-      parts.push_back(std::string(in.name()).replace(at, kFirst.size(), number));
-    }
-  }
-  for (const std::string& part : parts) {
-    if (!same_file(part, out_path)) continue;
+  for (const std::string& path : in.paths()) {
+    if (!same_file(path, out_path)) continue;
     return errorf("%s: this is the file to read from; write to another one", out_path.c_str());
   }
   return {};

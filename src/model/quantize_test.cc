@@ -157,14 +157,27 @@ TEST_F(QuantizeFile, NeverInPlace) {
 }
 
 TEST_F(QuantizeFile, NorOntoAnotherPartOfASplitFile) {
-  const std::string first = path("m-00001-of-00003.gguf"), third = path("m-00003-of-00003.gguf");
-  ASSERT_TRUE(write_file(third, "a part").ok());
-  gguf::Metadata metadata = {{"split.count", gguf::Value::u32(3)}};
-  const gguf::File in = gguf::File::assemble(metadata, {}, nullptr, first);
-  ThreadPool pool(1);
-  EXPECT_FALSE(quantize_file(in, third, FileType::kQ8_0, pool, {}).ok());
-  EXPECT_EQ(*read_file(third), "a part");
-  EXPECT_TRUE(quantize_file(in, path("whole.gguf"), FileType::kQ8_0, pool, {}).ok());
+  const std::vector<float> weights(512, 0.5f);
+  for (const uint32_t part : {0u, 1u}) {
+    const std::string number = std::to_string(part + 1);
+    auto writer = gguf::Writer::create(
+        path("m-0000" + number + "-of-00002.gguf"),
+        {{"split.no", gguf::Value::u32(part)}, {"split.count", gguf::Value::u32(2)}},
+        {{"w" + number + ".weight", TensorType::kF32, {256, 2}}});
+    ASSERT_TRUE(writer.ok());
+    ASSERT_TRUE(writer->write_tensor(std::as_bytes(std::span(weights))).ok());
+    ASSERT_TRUE(writer->commit().ok());
+  }
+  const std::string first = path("m-00001-of-00002.gguf"), second = path("m-00002-of-00002.gguf");
+  const std::string before = *read_file(second);
+  for (const std::string& target : {first, second}) {
+    const auto report = quantize(first, target, FileType::kQ8_0);
+    ASSERT_FALSE(report.ok()) << target;
+    EXPECT_NE(report.error().message.find("write to another one"), std::string::npos);
+  }
+  EXPECT_EQ(*read_file(second), before);
+  ASSERT_TRUE(quantize(first, path("whole.gguf"), FileType::kQ8_0).ok());
+  EXPECT_EQ(gguf::File::open(path("whole.gguf"))->tensors().size(), 2u);
 }
 
 TEST_F(QuantizeFile, WeightsThatAreNotFiniteAreCounted) {

@@ -7,7 +7,7 @@
 #include <cmath>
 #include <set>
 
-#include "base/file.h"
+#include "base/memory.h"
 #include "kernels/block.h"
 
 namespace geist::model {
