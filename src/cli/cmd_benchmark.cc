@@ -68,7 +68,7 @@ int64_t bytes_per_token(const model::Model& model) {
 class Bench {
  public:
   Bench(const model::Model& model, ThreadPool& pool)
-      : model_(model), pool_(pool), runner_(model, pool), random_(1, "bench") {}
+      : model_(model), runner_(model, pool), random_(1, "bench") {}
 
   Result<double> prefill(int32_t count) {
     engine::Session session(model_, {.context_max = count});
@@ -100,7 +100,6 @@ class Bench {
   }
 
   const model::Model& model_;
-  ThreadPool& pool_;
   engine::Runner runner_;
   RandomStream random_;
 };

@@ -141,7 +141,8 @@ double bits_per_parameter(const Info& info) {
 
 Json scalar_metadata(const gguf::Metadata& metadata) {
   Json out = Json::object();
-  for (const auto& [key, value] : metadata) {
+  for (const auto& entry : metadata) {
+    const std::string& key = entry.first;  // clang 14 does not capture structured bindings
     std::visit(
         [&](const auto& data) {
           using T = std::decay_t<decltype(data)>;
@@ -151,7 +152,7 @@ Json scalar_metadata(const gguf::Metadata& metadata) {
             out[key] = {{"array_length", data.size()}};
           }
         },
-        value.data);
+        entry.second.data);
   }
   return out;
 }
