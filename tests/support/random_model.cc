@@ -19,17 +19,18 @@ using kernels::TensorType;
 class Builder {
  public:
   // The shape that most variants share; a variant changes what it needs before adding tensors.
+  int64_t block;  // that row lengths are multiples of, 32 where the type has none
   int64_t width, ff, heads = 4, kv_heads = 2, head_dim, layers = 2, vocab = 288, context = 256;
   int64_t experts = 4, experts_used = 2, expert_ff;
 
-  Builder(std::string architecture, TensorType type, uint64_t seed)
+  Builder(std::string architecture, TensorType type, uint64_t seed, Shape shape)
       : architecture_(std::move(architecture)), type_(type), random_(seed, "random model") {
-    // Every row length is a multiple of the block.
-    const int64_t block = kernels::tensor_type_info(type).block_size;
+    block = std::max(32, kernels::tensor_type_info(type).block_size);
     width = std::max<int64_t>(64, block);
     ff = block == 256 ? 512 : 128;
     expert_ff = block == 256 ? 256 : 64;
     head_dim = width / heads;
+    if (shape == Shape::kRandom) draw_shape(seed);
   }
 
   void set(const std::string& key, Value value) {
@@ -162,6 +163,30 @@ class Builder {
   }
 
  private:
+  // Sizes that no vector, panel or tile divides, as far as blocks allow: rows of quantised matrices
+  // are whole blocks, and a quarter of a head must have an even number of elements to rotate.
+  void draw_shape(uint64_t seed) {
+    RandomStream random(seed, "random shape");
+    const auto from = [&](int64_t low, int64_t high) {
+      return low + static_cast<int64_t>(random.next_below(static_cast<uint64_t>(high - low + 1)));
+    };
+    vocab += from(1, 15);
+    if (block == 256) {
+      ff = 256 * from(1, 2);
+    } else if (kernels::is_quantized(type_)) {
+      width = 32 * from(1, 4);
+      ff = 32 * from(1, 5);
+      expert_ff = 32 * from(1, 3);
+      head_dim = 8 * from(1, 4);
+    } else {
+      width = from(33, 95);
+      ff = from(65, 160);
+      expert_ff = from(17, 70);
+      heads = 2 * from(1, 3);
+      head_dim = 8 * from(1, 5);
+    }
+  }
+
   using Storage = std::vector<std::unique_ptr<std::vector<std::byte>>>;
 
   float uniform() { return static_cast<float>(2.0 * random_.next_double() - 1.0); }
@@ -363,8 +388,7 @@ void fill_gpt_oss(Builder& b) {
 }
 
 void fill_mpt(Builder& b) {
-  const int64_t block = b.width == 64 ? 32 : 256;
-  b.width = 3 * block;  // 6 heads: ALiBi slopes for a count that is not a power of two
+  b.width = 3 * b.block;  // 6 heads: ALiBi slopes for a count that is not a power of two
   b.heads = b.kv_heads = 6;
   b.head_dim = b.width / b.heads;
   b.common(false);
@@ -525,7 +549,9 @@ const Variant kVariants[] = {
      [](Builder& b) {
        b.ff = b.expert_ff;
        b.kv_heads = b.heads;
-       fill_mixture(b, b.ff, false, [&](int64_t i) { b.head_norms(i, {b.width}, {b.width}); });
+       fill_mixture(b, b.ff, false, [&](int64_t i) {
+         b.head_norms(i, {b.heads * b.head_dim}, {b.heads * b.head_dim});
+       });
      }},
     {"granite", "granite",
      [](Builder& b) {
@@ -571,10 +597,11 @@ std::vector<std::string> random_model_variants() {
   return names;
 }
 
-gguf::File random_model(std::string_view variant, kernels::TensorType type, uint64_t seed) {
+gguf::File random_model(std::string_view variant, kernels::TensorType type, uint64_t seed,
+                        Shape shape) {
   for (const Variant& v : kVariants) {
     if (v.name != variant) continue;
-    Builder builder(std::string(v.architecture), type, seed);
+    Builder builder(std::string(v.architecture), type, seed, shape);
     v.fill(builder);
     return builder.build("random-" + std::string(variant));
   }
