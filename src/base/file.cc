@@ -26,11 +26,13 @@ struct Descriptor {
 }  // namespace
 
 Result<MappedFile> MappedFile::open(const std::string& path) {
-  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  // O_NONBLOCK: opening a FIFO would wait for a writer, and it is refused below anyway.
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
   if (file.fd < 0) return errno_error("cannot open", path);
   struct stat info {};
   if (::fstat(file.fd, &info) != 0) return errno_error("cannot stat", path);
-  if (!S_ISREG(info.st_mode)) return errorf("%s: not a regular file", path.c_str());
+  if (!S_ISREG(info.st_mode))
+    return errorf("%s: not a regular file; give one that lies on a disk", path.c_str());
   const size_t size = static_cast<size_t>(info.st_size);
   if (size == 0) return MappedFile(nullptr, 0, path);
   void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd, 0);
@@ -64,7 +66,8 @@ void MappedFile::release(size_t offset, size_t size) const {
 
 Result<std::string> read_file(const std::string& path, size_t size_max) {
   const bool is_stdin = path == "-";
-  const Descriptor file{is_stdin ? ::dup(STDIN_FILENO) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  const Descriptor file{is_stdin ? ::dup(STDIN_FILENO)
+                                 : ::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
   if (file.fd < 0) return errno_error("cannot open", path);
   std::string contents;
   char buffer[1 << 16];
@@ -79,10 +82,31 @@ Result<std::string> read_file(const std::string& path, size_t size_max) {
   }
 }
 
+std::string AtomicFile::temporary_name(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) return "";
+  // A link stays and what it points to is replaced, on the same file system.
+  std::error_code error;
+  const auto target = std::filesystem::canonical(path, error);
+  return (error ? path : target.string()) + ".tmp." + std::to_string(::getpid());
+}
+
 Result<AtomicFile> AtomicFile::create(const std::string& path) {
-  std::string temporary = path + ".tmp." + std::to_string(::getpid());
-  std::FILE* file = std::fopen(temporary.c_str(), "wbe");
-  if (file == nullptr) return errno_error("cannot create", temporary);
+  struct stat info {};
+  const bool exists = ::stat(path.c_str(), &info) == 0;
+  if (exists && S_ISDIR(info.st_mode))
+    return errorf("%s: it is a folder; give the name of a file", path.c_str());
+  std::string temporary = temporary_name(path);
+  if (temporary.empty()) {
+    std::FILE* device = std::fopen(path.c_str(), "wbe");
+    if (device == nullptr) return errno_error("cannot open", path);
+    return AtomicFile(path, std::move(temporary), device);
+  }
+  // Exclusively: a link that somebody has put there is not followed.
+  ::unlink(temporary.c_str());
+  std::FILE* file = std::fopen(temporary.c_str(), "wbxe");
+  if (file == nullptr) return errno_error("cannot create", path);
+  if (exists) ::fchmod(::fileno(file), info.st_mode & 0777);  // what was private stays private
   return AtomicFile(path, std::move(temporary), file);
 }
 
@@ -95,28 +119,32 @@ AtomicFile::AtomicFile(AtomicFile&& other) noexcept
 AtomicFile::~AtomicFile() {
   if (file_ == nullptr) return;
   std::fclose(file_);
-  ::unlink(temporary_.c_str());
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
 }
 
 Status AtomicFile::write(std::span<const std::byte> bytes) {
   GEIST_CHECK(file_ != nullptr);
   if (std::fwrite(bytes.data(), 1, bytes.size(), file_) != bytes.size())
-    return errno_error("cannot write", temporary_);
+    return errno_error("cannot write", path_);
   size_ += bytes.size();
   return {};
 }
 
 Status AtomicFile::commit() {
   GEIST_CHECK(file_ != nullptr);
-  if (std::fflush(file_) != 0 || ::fsync(::fileno(file_)) != 0)
-    return errno_error("cannot write", temporary_);
+  if (std::fflush(file_) != 0) return errno_error("cannot write", path_);
+  if (!temporary_.empty() && ::fsync(::fileno(file_)) != 0)
+    return errno_error("cannot write", path_);
   std::FILE* file = std::exchange(file_, nullptr);
-  if (std::fclose(file) != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
+  const bool closed = std::fclose(file) == 0;
+  if (temporary_.empty()) return closed ? Status() : errno_error("cannot write", path_);
+  const std::string target = temporary_.substr(0, temporary_.rfind(".tmp."));
+  if (!closed || ::rename(temporary_.c_str(), target.c_str()) != 0) {
     const Error error = errno_error("cannot rename into place", path_);
     ::unlink(temporary_.c_str());
     return error;
   }
-  std::string folder = std::filesystem::path(path_).parent_path().string();
+  std::string folder = std::filesystem::path(target).parent_path().string();
   if (folder.empty()) folder = ".";
   const Descriptor directory{::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   if (directory.fd >= 0) ::fsync(directory.fd);

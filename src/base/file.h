@@ -42,10 +42,14 @@ class MappedFile {
 Result<std::string> read_file(const std::string& path, size_t size_max = size_t{1} << 32);
 
 // Writes to PATH.tmp.PID and renames onto PATH at commit(), after fsync of the file and its folder.
-// Destruction without commit() removes the temporary file.
+// Destruction without commit() removes the temporary file. A symbolic link stays: what it points to
+// is replaced. A device or pipe (/dev/null, /dev/stdout) cannot be replaced and is written to as it
+// is.
 class AtomicFile {
  public:
   static Result<AtomicFile> create(const std::string& path);
+  // Where a file for this path is written before commit(); empty for a device or pipe.
+  static std::string temporary_name(const std::string& path);
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile& operator=(AtomicFile&&) = delete;
   ~AtomicFile();

@@ -1,8 +1,11 @@
 #include "base/file.h"
 
-#include <filesystem>
-
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
 
 namespace geist {
 namespace {
@@ -39,6 +42,48 @@ TEST_F(FileTest, ErrorsNameThePath) {
   EXPECT_NE(missing.error().message.find("missing"), std::string::npos);
   EXPECT_FALSE(MappedFile::open(folder_.string()).ok());
   EXPECT_FALSE(write_file(path("no/such/folder"), "x").ok());
+}
+
+TEST_F(FileTest, DevicesAndPipesAreWrittenToNotReplaced) {
+  ASSERT_EQ(::mkfifo(path("pipe").c_str(), 0600), 0);
+  const int reader = ::open(path("pipe").c_str(), O_RDONLY | O_NONBLOCK);
+  ASSERT_GE(reader, 0);
+  EXPECT_TRUE(write_file(path("pipe"), "through").ok());
+  char got[16] = {};
+  EXPECT_EQ(::read(reader, got, sizeof got), 7);
+  EXPECT_STREQ(got, "through");
+  ::close(reader);
+  EXPECT_TRUE(fs::is_fifo(path("pipe")));
+  const Status full = write_file("/dev/full", "x");
+  EXPECT_FALSE(full.ok());
+  EXPECT_TRUE(fs::is_character_file("/dev/full"));
+}
+
+TEST_F(FileTest, AFolderIsRefusedBeforeTheWork) {
+  EXPECT_FALSE(AtomicFile::create(folder_.string()).ok());
+}
+
+TEST_F(FileTest, ALinkStaysAndItsTargetIsReplaced) {
+  ASSERT_TRUE(write_file(path("real"), "old").ok());
+  fs::permissions(path("real"), fs::perms::owner_read | fs::perms::owner_write);
+  fs::create_symlink("real", path("link"));
+  ASSERT_TRUE(write_file(path("link"), "new").ok());
+  EXPECT_TRUE(fs::is_symlink(path("link")));
+  EXPECT_EQ(read_file(path("real")).value(), "new");
+  EXPECT_EQ(fs::status(path("real")).permissions(), fs::perms::owner_read | fs::perms::owner_write);
+}
+
+TEST_F(FileTest, APlantedTemporaryLinkIsNotFollowed) {
+  ASSERT_TRUE(write_file(path("victim"), "precious").ok());
+  fs::create_symlink("victim", AtomicFile::temporary_name(path("out")));
+  ASSERT_TRUE(write_file(path("out"), "mine").ok());
+  EXPECT_EQ(read_file(path("victim")).value(), "precious");
+  EXPECT_EQ(read_file(path("out")).value(), "mine");
+}
+
+TEST_F(FileTest, MappingAPipeDoesNotWait) {
+  ASSERT_EQ(::mkfifo(path("pipe").c_str(), 0600), 0);
+  EXPECT_FALSE(MappedFile::open(path("pipe")).ok());
 }
 
 TEST_F(FileTest, MapsAndRefusesTooLarge) {

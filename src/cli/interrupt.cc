@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/file.h"
 #include "cli/command.h"
 
 namespace geist::cli {
@@ -59,8 +60,8 @@ RemoveOnInterrupt::RemoveOnInterrupt(const std::string& path) : slot_(-1) {
     if (!g_partial[slot].used.load()) slot_ = slot;
   }
   GEIST_CHECK(slot_ >= 0);
-  const int length = std::snprintf(g_partial[slot_].path, kPathBytesMax, "%s.tmp.%ld", path.c_str(),
-                                   static_cast<long>(::getpid()));
+  const int length = std::snprintf(g_partial[slot_].path, kPathBytesMax, "%s",
+                                   AtomicFile::temporary_name(path).c_str());
   g_partial[slot_].used.store(length > 0 && static_cast<size_t>(length) < kPathBytesMax);
 }
 
