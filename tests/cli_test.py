@@ -105,6 +105,13 @@ class Words(Case):
             with self.subTest(words=words):
                 self.fails(2, *words)
 
+    def test_a_word_that_is_no_command_is_told(self):
+        self.assertIn("'nonsense'", self.fails(2, "nonsense", self.model, "a"))
+
+    def test_a_seed_is_taken_exactly_or_not_at_all(self):
+        for seed in ("-1", "18446744073709551616", "1e3", "x"):
+            self.assertIn("seed", self.fails(2, "run", self.model, "-p", "a", "--seed=" + seed))
+
     def test_completion_scripts(self):
         for shell in ("bash", "zsh", "fish"):
             script = self.ok("completion", shell).decode()
@@ -164,8 +171,12 @@ class Info(Case):
                            ("text", b"not a model\n" * 9)):
             path = self.folder / (name + ".bad")
             path.write_bytes(data)
-            self.assertIn(str(path), self.fails(1, "info", path))
+            self.assertEqual(self.fails(1, "info", path).count(str(path)), 1)
+            self.assertEqual(self.fails(1, "tokenize", path).count(str(path)), 1)
             self.fails(1, "run", path, "-p", "a")
+        (self.folder / "no-model").mkdir()
+        self.assertIn("config.json", self.fails(1, "info", self.folder / "no-model"))
+        self.assertIn("no such file", self.fails(1, "convert", self.folder / "nothing.gguf", self.folder / "out.gguf"))
 
 
 class Run(Case):
@@ -283,6 +294,16 @@ class Measure(Case):
         self.assertIn("286", self.fails(1, "logits", self.model, "--tokens", "286", "--out", self.folder / "z.npy"))
         self.fails(1, "logits", self.model, "--tokens", "1", "--out", "/nonexistent/z.npy")
         self.assertFalse((self.folder / "z.npy").exists())
+
+    def test_logits_into_a_device(self):
+        path = self.folder / "logits.npy"
+        words = ["logits", self.model, "--tokens", "1,2", "--out"]
+        self.ok(*words, path)
+        piped = subprocess.run([GEIST, *words, "/dev/stdout"], stdout=subprocess.PIPE, timeout=TIMEOUT_S, check=True)
+        self.assertEqual(piped.stdout, path.read_bytes())
+        self.ok(*words, "/dev/null")
+        self.assertTrue(pathlib.Path("/dev/null").is_char_device())
+        self.assertIn("a folder", self.fails(1, *words, self.folder))
 
     def test_embed(self):
         vectors = json.loads(self.ok("embed", self.model, "--json", input="one\ntwo words\none\n"))

@@ -30,6 +30,8 @@ Result<model::ImportPlan> make_plan(const ConvertOptions& options) {
   model::MatrixType type;
   if (!options.type.empty()) type = kernels::tensor_type_from_name(options.type);
   std::error_code ignored;
+  if (!fs::exists(options.input, ignored))
+    return errorf("%s: no such file or folder", options.input.c_str());
   if (fs::is_directory(options.input, ignored)) return model::plan_hf_import(options.input, type);
   if (options.input.ends_with(".safetensors") || options.input.ends_with(".json"))
     return errorf("%s: give the folder that holds it, with config.json and tokenizer.json",

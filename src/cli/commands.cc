@@ -1,6 +1,7 @@
 // The registry, and what all commands have in common: help, version, and one-line errors for words
 // that are off.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <string>
@@ -51,6 +52,11 @@ std::vector<std::string> words_of(int argc, const char* const* argv) {
   return words;
 }
 
+bool is_command(std::string_view word) {
+  const auto all = commands();
+  return std::any_of(all.begin(), all.end(), [&](const Command& c) { return c.name == word; });
+}
+
 // CLI11 prints several lines for a usage error; we say one, and where to read more.
 int usage_error(const CLI::App& program, const CLI::ParseError& error) {
   const auto chosen = program.get_subcommands();
@@ -74,6 +80,8 @@ int run_program(int argc, const char* const* argv) {
   }
   try {
     auto words = words_of(argc, argv);
+    if (!words.empty() && !words[0].starts_with('-') && !is_command(words[0]))
+      return usage("there is no command '%s' (see 'geist --help')", words[0].c_str());
     std::reverse(words.begin(), words.end());  // CLI11 takes them from the back
     program.parse(words);
   } catch (const CLI::Success& success) {  // --help, --version

@@ -75,6 +75,21 @@ Result<float> parse_float(const std::string& text) {
   return value;
 }
 
+Result<uint64_t> parse_seed(const std::string& text) {
+  uint64_t seed = 0;
+  const char* const end = text.data() + text.size();
+  const auto [at, error] = std::from_chars(text.data(), end, seed);
+  if (error != std::errc() || at != end)
+    return errorf("'%s' is not a seed: a whole number from 0 to 2^64 - 1", text.c_str());
+  return seed;
+}
+
+// CLI11 alone would take -1 and numbers that do not fit for the largest one.
+std::string check_seed(const std::string& text) {
+  const auto seed = parse_seed(text);
+  return seed.ok() ? "" : seed.error().message;
+}
+
 // "ID+BIAS", "ID-BIAS" or "ID=BIAS".
 Status add_logit_bias(const std::string& text, SamplerOptions& options) {
   const size_t sign = text.find_first_of("+-=");
@@ -130,6 +145,7 @@ void add_sampler_options(CLI::App& app, SamplerFlags& flags) {
         ->group(group);
   }
   app.add_option("-s,--seed", flags.seed, "of the random numbers (default: a new one each time)")
+      ->check(check_seed)
       ->group(group);
   app.add_option("--logit-bias", flags.logit_bias,
                  "ID+BIAS or ID-BIAS, added to a token's logit; may be repeated")
@@ -167,9 +183,9 @@ Status set_sampler_option(SamplerOptions& options, const std::string& name,
                           const std::string& value, const text::Tokenizer& tokenizer) {
   SamplerOptions changed = options;
   if (name == "seed") {
-    const char* const end = value.data() + value.size();
-    const auto [at, error] = std::from_chars(value.data(), end, changed.seed);
-    if (error != std::errc() || at != end) return errorf("'%s' is not a seed", value.c_str());
+    const auto seed = parse_seed(value);
+    if (!seed.ok()) return seed.error();
+    changed.seed = *seed;
   } else if (Status status = set_number(changed, name, value); !status) {
     return status;
   }

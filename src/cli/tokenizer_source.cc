@@ -12,6 +12,13 @@ namespace {
 
 constexpr size_t kConfigBytesMax = size_t{1} << 28;
 
+// A tokenizer does not know where it came from; errors of reading name the file already.
+Result<text::Tokenizer> located(const std::filesystem::path& path,
+                                Result<text::Tokenizer> tokenizer) {
+  if (tokenizer.ok()) return tokenizer;
+  return errorf("%s: %s", path.c_str(), tokenizer.error().message.c_str());
+}
+
 Result<text::Tokenizer> load_json(const std::filesystem::path& path) {
   GEIST_ASSIGN(const std::string json, read_file(path.string(), kConfigBytesMax));
   const std::filesystem::path config_path = path.parent_path() / "tokenizer_config.json";
@@ -20,12 +27,12 @@ Result<text::Tokenizer> load_json(const std::filesystem::path& path) {
   if (std::filesystem::exists(config_path, ignored)) {
     GEIST_ASSIGN(config, read_file(config_path.string(), kConfigBytesMax));
   }
-  return text::Tokenizer::from_tokenizer_json(json, config);
+  return located(path, text::Tokenizer::from_tokenizer_json(json, config));
 }
 
 Result<text::Tokenizer> load_gguf(const std::string& path) {
   GEIST_ASSIGN(const gguf::File file, gguf::File::open(path));
-  return model::load_tokenizer(file.metadata());
+  return located(path, model::load_tokenizer(file.metadata()));
 }
 
 }  // namespace
@@ -35,10 +42,7 @@ Result<text::Tokenizer> load_tokenizer(const std::string& source) {
   std::filesystem::path path = found;
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) path /= "tokenizer.json";
-  Result<text::Tokenizer> tokenizer =
-      path.extension() == ".json" ? load_json(path) : load_gguf(path.string());
-  if (!tokenizer.ok()) return errorf("%s: %s", path.c_str(), tokenizer.error().message.c_str());
-  return tokenizer;
+  return path.extension() == ".json" ? load_json(path) : load_gguf(path.string());
 }
 
 }  // namespace geist::cli

@@ -337,6 +337,11 @@ std::string model_name(const fs::path& folder) {
 }  // namespace
 
 Result<ImportPlan> plan_hf_import(const std::string& folder, MatrixType matrix_type) {
+  std::error_code ignored;
+  if (!fs::exists(fs::path(folder) / "config.json", ignored))
+    return errorf(
+        "%s: a folder without config.json; give a .gguf file or the folder of a Hugging Face model",
+        folder.c_str());
   GEIST_ASSIGN(const HfConfig config, read_config_json(fs::path(folder) / "config.json"));
   const std::string type = config.string({"model_type"}).value_or("");
   const HfArch* arch = find_hf_arch(type);
