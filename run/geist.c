@@ -137,6 +137,7 @@ static Matrix matrix(const char* base, u64 layer, u64 cols, u64 rows, int option
   EACH(i, tensor_count) {
     const Text key = take_text(&c); u64 dims[4] = {1, 1, 1, 1}, count = take_int(&c, 4); EACH(d, count) dims[d] = take_int(&c, 8);
     const u64 type = take_int(&c, 4), offset = take_int(&c, 8);
+    if (key.size > 5 && !memcmp(key.s + key.size - 5, ".bias", 5)) die("models with biases are for", "geist run");
     if (!same(key, name)) continue;
     const u64 block = type == Q6_K ? 256 : type == Q4_0 || type == Q8_0 ? 32 : 1;
     const u64 bytes = block == 256 ? 210 : block == 32 ? type == Q4_0 ? 18 : 34 : type == F32 ? 4 : 2;
@@ -221,7 +222,7 @@ static void load_model(void) {
   const double scale = number("llama.attention.scale", -1e9, 1e9, 0), base = number("llama.rope.freq_base", 1.001, 1e12, 1e4);
   attention_scale = (float)(scale != 0 ? scale : 1.0 / pow64((double)head, 0.5));
   double factor = number("llama.rope.scaling.factor", 0, 1e6, number("llama.rope.scale_linear", 0, 1e6, 0));
-  factor = same(scaling, "none") || factor == 0 ? 1 : factor < 0.01 ? 0.01 : factor;
+  factor = same(scaling, "none") || factor == 0 ? 1 : factor < 0.01 ? 0.01 : factor, matrix("output.bias", 0, width, 1, 1);
   const float* const divisors = pairs ? vector("rope_freqs.weight", 0, 1) : NULL; frequencies = resize(NULL, pairs, 8);
   EACH(i, divisors ? pairs : 0) check(divisors[i] > 1e-9f && divisors[i] < 1e9f);
   EACH(i, pairs) frequencies[i] = pow64(base, -2.0 * (double)i / (double)(2 * pairs)) / (divisors ? (double)divisors[i] : 1) / factor;

@@ -420,6 +420,13 @@ TEST(RunFile, RunsEveryTypeItReads) {
   }
 }
 
+TEST(RunFile, ScalesRotationsAsTheEngineDoes) {
+  for (const char* variant : {"llama-linear", "llama-rope-divisors"}) {
+    SCOPED_TRACE(variant);
+    expect_same_text(write_random_model(variant, kernels::TensorType::kF32), "the ab", 40);
+  }
+}
+
 // Longer than a page of keys and values, and to the end of the context.
 TEST(RunFile, RunsToTheEndOfTheContext) {
   const std::string path = write_random_model("llama", kernels::TensorType::kF32);
@@ -433,6 +440,11 @@ TEST(RunFile, RefusesWhatItDoesNotRead) {
   EXPECT_EQ(none.code, 1);
   EXPECT_EQ(none.error, "geist: /nonexistent.gguf: cannot be read, or is no GGUF file\n");
   EXPECT_EQ(run(RUN_FILE).code, 2);
+  // A bias is refused wherever it stands, not left out.
+  const std::string biased = write_random_model("llama-bias", kernels::TensorType::kF32);
+  const Ran bias = run(std::string(RUN_FILE) + " " + quoted(biased) + " x");
+  EXPECT_EQ(bias.code, 1);
+  EXPECT_NE(bias.error.find("biases"), std::string::npos) << bias.error;
   const std::string gemma = write_random_model("gemma2", kernels::TensorType::kF32);
   const Ran other = run(std::string(RUN_FILE) + " " + quoted(gemma) + " x");
   EXPECT_EQ(other.code, 1);

@@ -58,6 +58,7 @@ Status check_run_file_reads(const gguf::File& file) {
   if (tokenizer != "llama" && !(tokenizer == "gpt2" && known))
     return unread(file, "the tokenizer '" + tokenizer + "/" + pre + "'");
   for (const gguf::Tensor& tensor : file.tensors()) {
+    if (tensor.name.ends_with(".bias")) return unread(file, "biases");
     if (std::find(kTypes.begin(), kTypes.end(), tensor.type) != kTypes.end()) continue;
     const std::string type(kernels::tensor_type_info(tensor.type).name);
     return Error{file.name() + ": the run file does not read " + type +

@@ -194,6 +194,12 @@ TEST_F(HostileTemplateTest, LimitsAreTheCallers) {
             "line 1: the template takes more than 100 steps");
 }
 
+TEST_F(HostileTemplateTest, SplittingFromTheRightIsLinear) {
+  EXPECT_EQ(text_of("{{ ('ab,' * 100000).rsplit(',') | length }}"), "100001");
+  EXPECT_EQ(text_of("{{ ('ab ' * 100000).rsplit() | length }}"), "100000");
+  EXPECT_EQ(text_of("{{ ('a' * 100000).replace('a', 'bc') | length }}"), "200000");
+}
+
 // A long conversation is what the limits must leave alone.
 TEST_F(HostileTemplateTest, LongConversationsRender) {
   std::string context = "{\"messages\": [";

@@ -131,24 +131,32 @@ std::span<const Value> characters(Heap& heap, const Value& value) {
 size_t find_text(Heap& heap, std::string_view text, std::string_view needle, size_t from) {
   if (from > text.size() || needle.size() > text.size() - from) return kNotFound;
   if (needle.empty()) return from;
-  // memmem is linear (two-way search); std::string_view::find is quadratic at worst.
-  const void* hit = memmem(text.data() + from, text.size() - from, needle.data(), needle.size());
-  const size_t at =
-      hit == nullptr ? kNotFound : static_cast<size_t>(static_cast<const char*>(hit) - text.data());
-  if (!heap.spend_bytes((hit == nullptr ? text.size() : at) - from + needle.size()))
-    return kNotFound;
-  return at;
+  // Linear in the text for any needle: the plain search would be quadratic for a long one.
+  constexpr size_t kShortNeedle = 16;
+  size_t at = kNotFound;
+  if (needle.size() <= kShortNeedle) {
+    at = text.find(needle, from);
+  } else if (const void* hit =
+                 memmem(text.data() + from, text.size() - from, needle.data(), needle.size())) {
+    at = static_cast<size_t>(static_cast<const char*>(hit) - text.data());
+  }
+  const size_t passed = (at == kNotFound ? text.size() : at) - from;
+  return heap.spend_bytes(passed + needle.size()) ? at : kNotFound;
 }
 
 size_t rfind_text(Heap& heap, std::string_view text, std::string_view needle) {
-  if (needle.size() > text.size() || !heap.spend_bytes(text.size())) return kNotFound;
-  for (size_t at = text.size() - needle.size() + 1; at-- > 0;) {
+  if (needle.size() > text.size()) return kNotFound;
+  const size_t last = text.size() - needle.size();
+  size_t at = last + 1;
+  while (at-- > 0) {
+    if (!needle.empty() && text[at] != needle[0]) continue;
     // Charged as a comparison of the whole needle: repetitive text cannot buy quadratic time.
-    if (text[at] != (needle.empty() ? text[at] : needle[0])) continue;
     if (!heap.spend_bytes(needle.size())) return kNotFound;
-    if (text.compare(at, needle.size(), needle) == 0) return at;
+    if (text.compare(at, needle.size(), needle) == 0) break;
   }
-  return needle.empty() ? 0 : kNotFound;
+  // at wrapped around when nothing was found.
+  const bool found = at <= last;
+  return heap.spend_bytes(found ? last - at : text.size()) && found ? at : kNotFound;
 }
 
 std::string_view strip(Heap& heap, std::string_view text, const std::string_view* chars, bool left,
