@@ -56,8 +56,11 @@ Result<std::vector<text::TokenId>> ChatFormat::prompt(std::span<const ChatMessag
                         {"bos_token", token_text(*tokenizer_, vocabulary.bos)},
                         {"eos_token", token_text(*tokenizer_, vocabulary.eos)},
                         {"add_generation_prompt", true}};
-  const auto text =
-      template_.render(context.dump(-1, ' ', false, Json::error_handler_t::replace), unix_time_s);
+  // Templates that know no system message get it with the first user message.
+  GEIST_ASSIGN(const std::string folded,
+               text::fold_system_message(
+                   template_, context.dump(-1, ' ', false, Json::error_handler_t::replace)));
+  const auto text = template_.render(folded, unix_time_s);
   if (!text.ok()) return Error{"the model's chat template: " + text.error().message};
   return encode_prompt(*tokenizer_, *text);
 }

@@ -230,6 +230,19 @@ TEST(ChatFormat, FallsBackToATranscript) {
                                    "be brief\n\nUser: hi\nAssistant: ho\nUser: ha\nAssistant:"));
 }
 
+TEST(ChatFormat, ASystemMessageIsNotLost) {
+  gguf::Metadata metadata = testing::tiny_metadata();
+  metadata["tokenizer.chat_template"] = gguf::Value::string(
+      "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no') }}{% endif %}"
+      "[{{ m.content }}]{% endfor %}");
+  const auto format = ChatFormat::create(metadata, fixture().tokenizer);
+  ASSERT_TRUE(format.ok());
+  const std::vector<ChatMessage> messages = {{"system", "be brief"}, {"user", "hi"}};
+  const auto prompt = format->prompt(messages, 0);
+  ASSERT_TRUE(prompt.ok()) << prompt.error().message;
+  EXPECT_EQ(*prompt, encode_prompt(fixture().tokenizer, "[be brief\nhi]"));
+}
+
 TEST(ChatFormat, ADamagedTemplateIsAnError) {
   gguf::Metadata metadata = testing::tiny_metadata();
   metadata["tokenizer.chat_template"] = gguf::Value::string("{% for %}");
