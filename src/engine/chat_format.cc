@@ -4,6 +4,7 @@
 
 #include "engine/prompt.h"
 #include "model/load_tokenizer.h"
+#include "text/chat_context.h"
 
 namespace geist::engine {
 namespace {
