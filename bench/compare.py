@@ -44,18 +44,17 @@ def run_json(command, cwd=None):
     done = subprocess.run([str(c) for c in command], cwd=cwd, capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stderr}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return json.loads(done.stdout)
 
 
 def run_geist(model, threads, args):
     result = run_json([GEIST, "bench", model, "-t", threads, "-p", args.prefill, "-n", args.decode,
-                       "--repeat", 1, "--json"])
-    row = result["results"][0] if "results" in result else result
-    return {"prefill": row["prefill_tokens_per_s"], "decode": row["decode_tokens_per_s"]}
+                       "-r", 2, "--json"])
+    return {row["work"]: row["tokens_per_s"] for row in result["results"]}
 
 
 def run_peer(folder, model, threads, args):
-    return run_json(["node", ROOT / "bench/peer_llama.mjs", model, threads, args.prefill, args.decode, 1],
+    return run_json(["node", ROOT / "bench/peer_llama.mjs", model, threads, args.prefill, args.decode, 2],
                     cwd=folder)
 
 

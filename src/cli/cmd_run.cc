@@ -126,7 +126,8 @@ Status run(const RunOptions& options, Outcome& outcome) {
   outcome.prompt = engine::encode_prompt(*loaded->tokenizer, *text,
                                          {.bos = !options.raw, .parse_special = !options.raw});
   if (outcome.prompt.empty())
-    return errorf("the prompt is empty, and this model has no token to begin with");
+    return errorf("the prompt is empty and %s; give one with -p or -f",
+                  options.raw ? "--raw puts no BOS token in front" : "this model has no BOS token");
 
   engine::Session session(*loaded->model, {.context_max = options.model.context_max});
   engine::Runner runner(*loaded->model, *loaded->pool);

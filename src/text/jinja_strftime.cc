@@ -1,6 +1,7 @@
 // strftime() in UTC with English names. The C library's own would read the process's locale and
 // time zone, and a rendering must depend on its arguments alone.
 #include <cstdio>
+#include <optional>
 
 #include "text/jinja_interpreter.h"
 #include "text/jinja_text.h"
@@ -87,75 +88,106 @@ void append_name(std::string& out, const char* name, bool full, char flag) {
   out += text;
 }
 
+struct NumberField {
+  int64_t value;
+  int width;
+  char fill;
+};
+
+std::optional<NumberField> date_number(char letter, const Calendar& c) {
+  int64_t iso_year = 0;
+  const int week = iso_week(c, &iso_year);
+  switch (letter) {
+    case 'Y':
+      return NumberField{c.year, 1, '0'};
+    case 'y':
+      return NumberField{(c.year % 100 + 100) % 100, 2, '0'};
+    case 'C':
+      return NumberField{floor_divide(c.year, 100), 2, '0'};
+    case 'm':
+      return NumberField{c.month, 2, '0'};
+    case 'd':
+      return NumberField{c.day, 2, '0'};
+    case 'e':
+      return NumberField{c.day, 2, ' '};
+    case 'j':
+      return NumberField{c.day_of_year, 3, '0'};
+    case 'w':
+      return NumberField{c.weekday, 1, '0'};
+    case 'u':
+      return NumberField{c.weekday == 0 ? 7 : c.weekday, 1, '0'};
+    case 'U':
+      return NumberField{(c.day_of_year + 6 - c.weekday) / 7, 2, '0'};
+    case 'W':
+      return NumberField{(c.day_of_year + 6 - (c.weekday + 6) % 7) / 7, 2, '0'};
+    case 'V':
+      return NumberField{week, 2, '0'};
+    case 'G':
+      return NumberField{iso_year, 1, '0'};
+    default:
+      return std::nullopt;
+  }
+}
+
+std::optional<NumberField> time_number(char letter, const Calendar& c, int64_t unix_time_s) {
+  const int hour12 = c.hour % 12 == 0 ? 12 : c.hour % 12;
+  switch (letter) {
+    case 'H':
+      return NumberField{c.hour, 2, '0'};
+    case 'k':
+      return NumberField{c.hour, 2, ' '};
+    case 'I':
+      return NumberField{hour12, 2, '0'};
+    case 'l':
+      return NumberField{hour12, 2, ' '};
+    case 'M':
+      return NumberField{c.minute, 2, '0'};
+    case 'S':
+      return NumberField{c.second, 2, '0'};
+    case 's':
+      return NumberField{unix_time_s, 1, '0'};
+    default:
+      return std::nullopt;
+  }
+}
+
+const char* fixed_text(char letter, const Calendar& c) {
+  switch (letter) {
+    case 'f':
+      return "000000";
+    case 'p':
+      return c.hour < 12 ? "AM" : "PM";
+    case 'P':
+      return c.hour < 12 ? "am" : "pm";
+    case 'Z':
+      return "UTC";
+    case 'z':
+      return "+0000";
+    case 'n':
+      return "\n";
+    case 't':
+      return "\t";
+    case '%':
+      return "%";
+    default:
+      return nullptr;
+  }
+}
+
 // One conversion; false when the letter is unknown.
 bool append_field(std::string& out, char letter, char flag, const Calendar& c,
                   int64_t unix_time_s) {
-  const int hour12 = c.hour % 12 == 0 ? 12 : c.hour % 12;
-  int64_t iso_year;
+  auto number = date_number(letter, c);
+  if (!number) number = time_number(letter, c, unix_time_s);
+  if (number) {
+    append_number(out, number->value, number->width, flag, number->fill);
+    return true;
+  }
+  if (const char* text = fixed_text(letter, c)) {
+    out += text;
+    return true;
+  }
   switch (letter) {
-    case 'Y':
-      append_number(out, c.year, 1, flag);
-      return true;
-    case 'y':
-      append_number(out, (c.year % 100 + 100) % 100, 2, flag);
-      return true;
-    case 'C':
-      append_number(out, floor_divide(c.year, 100), 2, flag);
-      return true;
-    case 'm':
-      append_number(out, c.month, 2, flag);
-      return true;
-    case 'd':
-      append_number(out, c.day, 2, flag);
-      return true;
-    case 'e':
-      append_number(out, c.day, 2, flag, ' ');
-      return true;
-    case 'j':
-      append_number(out, c.day_of_year, 3, flag);
-      return true;
-    case 'H':
-      append_number(out, c.hour, 2, flag);
-      return true;
-    case 'k':
-      append_number(out, c.hour, 2, flag, ' ');
-      return true;
-    case 'I':
-      append_number(out, hour12, 2, flag);
-      return true;
-    case 'l':
-      append_number(out, hour12, 2, flag, ' ');
-      return true;
-    case 'M':
-      append_number(out, c.minute, 2, flag);
-      return true;
-    case 'S':
-      append_number(out, c.second, 2, flag);
-      return true;
-    case 'f':
-      out += "000000";
-      return true;
-    case 's':
-      append_number(out, unix_time_s, 1, flag);
-      return true;
-    case 'w':
-      append_number(out, c.weekday, 1, flag);
-      return true;
-    case 'u':
-      append_number(out, c.weekday == 0 ? 7 : c.weekday, 1, flag);
-      return true;
-    case 'U':
-      append_number(out, (c.day_of_year + 6 - c.weekday) / 7, 2, flag);
-      return true;
-    case 'W':
-      append_number(out, (c.day_of_year + 6 - (c.weekday + 6) % 7) / 7, 2, flag);
-      return true;
-    case 'V':
-      append_number(out, iso_week(c, &iso_year), 2, flag);
-      return true;
-    case 'G':
-      iso_week(c, &iso_year), append_number(out, iso_year, 1, flag);
-      return true;
     case 'B':
       append_name(out, kMonths[c.month - 1], true, flag);
       return true;
@@ -168,27 +200,6 @@ bool append_field(std::string& out, char letter, char flag, const Calendar& c,
       return true;
     case 'a':
       append_name(out, kDays[c.weekday], false, flag);
-      return true;
-    case 'p':
-      out += c.hour < 12 ? "AM" : "PM";
-      return true;
-    case 'P':
-      out += c.hour < 12 ? "am" : "pm";
-      return true;
-    case 'Z':
-      out += "UTC";
-      return true;
-    case 'z':
-      out += "+0000";
-      return true;
-    case 'n':
-      out += '\n';
-      return true;
-    case 't':
-      out += '\t';
-      return true;
-    case '%':
-      out += '%';
       return true;
     default:
       return false;
