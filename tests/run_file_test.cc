@@ -2,6 +2,7 @@
 // text, run as a user would build it and with the network cut off.
 #include <gtest/gtest.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -31,8 +32,21 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// --- arithmetic
-// ------------------------------------------------------------------------------------
+// This process's own folder: ctest runs several cases at once. Removed when the process ends.
+const fs::path& scratch_folder() {
+  struct Folder {
+    fs::path path = fs::path(::testing::TempDir()) / ("run_file_" + std::to_string(::getpid()));
+    Folder() { fs::create_directories(path); }
+    ~Folder() {
+      std::error_code ignored;
+      fs::remove_all(path, ignored);
+    }
+  };
+  static const Folder folder;
+  return folder.path;
+}
+
+// ---- arithmetic
 
 template <typename Float>
 ::testing::AssertionResult same_bits(Float a, Float b) {
@@ -94,8 +108,7 @@ TEST(RunFileArithmetic, TranscendentalFunctions) {
   }
 }
 
-// --- text
-// ------------------------------------------------------------------------------------------
+// ---- text
 
 TEST(RunFileText, CharacterClassesAreUnicodes) {
   for (char32_t c = 0; c < 0x110000; ++c) {
@@ -205,7 +218,7 @@ std::string write_vocabulary(const text::Vocabulary& v, const std::string& name)
     metadata["tokenizer.ggml.unknown_token_id"] = gguf::Value::u32(static_cast<uint32_t>(v.unk));
   }
   if (!v.scores.empty()) metadata["tokenizer.ggml.scores"] = gguf::Value::f32s(v.scores);
-  const std::string path = (fs::path(::testing::TempDir()) / name).string();
+  const std::string path = (scratch_folder() / name).string();
   auto writer = gguf::Writer::create(path, metadata, {});
   EXPECT_TRUE(writer.ok() && writer->commit().ok());
   return path;
@@ -298,8 +311,7 @@ TEST(RunFileText, RealTokenizerJsonIdsEqual) {
   EXPECT_GE(compared, 1);
 }
 
-// --- running
-// ---------------------------------------------------------------------------------------
+// ---- running
 
 struct Ran {
   int code;
@@ -320,7 +332,7 @@ std::string slurp(const std::string& path) {
 }
 
 Ran run(const std::string& command) {
-  const std::string base = (fs::path(::testing::TempDir()) / "run_file").string();
+  const std::string base = (scratch_folder() / "run_file").string();
   const int status = std::system((command + " >" + base + ".out 2>" + base + ".err").c_str());
   return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), slurp(base + ".out"),
           slurp(base + ".err")};
@@ -399,7 +411,7 @@ std::string write_random_model(std::string_view variant, kernels::TensorType typ
   metadata["tokenizer.ggml.tokens"] = gguf::Value::strings(tokens);
   metadata["tokenizer.ggml.token_type"] = gguf::Value::i32s(types);
   metadata["tokenizer.ggml.scores"] = gguf::Value::f32s(scores);
-  const std::string path = (fs::path(::testing::TempDir()) / "run_file_model.gguf").string();
+  const std::string path = (scratch_folder() / "run_file_model.gguf").string();
   std::vector<gguf::TensorToWrite> shapes;
   for (const gguf::Tensor& tensor : file.tensors())
     shapes.push_back({tensor.name, tensor.type, tensor.dims});
