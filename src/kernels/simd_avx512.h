@@ -50,6 +50,7 @@ struct Avx512 {
   static GEIST_INLINE F sub(F a, F b) { return _mm512_sub_ps(a, b); }
   static GEIST_INLINE F mul(F a, F b) { return _mm512_mul_ps(a, b); }
   static GEIST_INLINE F div(F a, F b) { return _mm512_div_ps(a, b); }
+  static GEIST_INLINE F sqrt(F a) { return _mm512_sqrt_ps(a); }
   static GEIST_INLINE F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   static GEIST_INLINE F min(F a, F b) { return _mm512_min_ps(a, b); }
   static GEIST_INLINE F max(F a, F b) { return _mm512_max_ps(a, b); }

@@ -139,6 +139,7 @@ struct Scalar {
   static GEIST_INLINE F sub(F a, F b) { GEIST_EACH(F, a.lane[i] - b.lane[i]); }
   static GEIST_INLINE F mul(F a, F b) { GEIST_EACH(F, a.lane[i] * b.lane[i]); }
   static GEIST_INLINE F div(F a, F b) { GEIST_EACH(F, a.lane[i] / b.lane[i]); }
+  static GEIST_INLINE F sqrt(F a) { GEIST_EACH(F, __builtin_sqrtf(a.lane[i])); }
   static GEIST_INLINE F fma(F a, F b, F c) {
     GEIST_EACH(F, OneLane::fma(a.lane[i], b.lane[i], c.lane[i]));
   }
