@@ -34,7 +34,7 @@ Result<Vector> read_rope_divisors(Loader& loader) {
   Vector chosen;
   for (const Source& source : sources) {
     Vector divisors;
-    loader.vector(divisors, source.name, {c.rope.dims / 2}, Need::kOptional);
+    loader.numbers(divisors, source.name, {c.rope.dims / 2}, Need::kOptional);
     GEIST_TRY(loader.status());
     for (const float d : divisors)
       if (!(d >= kDivisorMin && d <= kDivisorMax))
@@ -96,6 +96,7 @@ Result<std::unique_ptr<Model>> Model::load(gguf::File file, const LoadOptions& o
   }
   model->load_weights(loader);
   GEIST_TRY(loader.status());
+  model->vectors_ = loader.vectors();
 
   model->packed_ = std::make_unique<PackedWeights>();
   if (options.pack) {
@@ -125,9 +126,25 @@ Status Model::check_tokens(std::span<const text::TokenId> ids, int32_t first_pos
 
 void Model::forward(std::span<const BatchToken> batch, Output output, Workspace& workspace,
                     ThreadPool& pool, float* out) const {
+  forward(batch, output, workspace, pool, out, nullptr);
+}
+
+void Model::forward(std::span<const BatchToken> batch, Output output, Workspace& workspace,
+                    ThreadPool& pool, float* out, Tape* tape) const {
   if (batch.empty()) return;
-  Pass pass(*this, batch, output, workspace, pool, out);
+  Pass pass(*this, batch, output, workspace, pool, out, tape);
   run(pass);
+}
+
+void Model::refresh_vectors() {
+  for (const VectorSource& source : vectors_) widen(*source.tensor, *source.vector);
+}
+
+const gguf::Tensor& Model::tensor_of(const std::vector<float>& vector) const {
+  const auto found = std::find_if(vectors_.begin(), vectors_.end(),
+                                  [&](const VectorSource& s) { return s.vector == &vector; });
+  GEIST_CHECK(found != vectors_.end());
+  return *found->tensor;
 }
 
 void make_own(std::shared_ptr<Page>& page) {

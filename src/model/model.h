@@ -70,6 +70,8 @@ struct LoadOptions {
 class Loader;
 class PackedWeights;
 class Pass;
+class Tape;
+struct VectorSource;
 
 class Model {
  public:
@@ -98,7 +100,15 @@ class Model {
   // Workspace and the sequences belong to one call. Throws nothing but std::bad_alloc.
   void forward(std::span<const BatchToken> batch, Output output, Workspace& workspace,
                ThreadPool& pool, float* out) const;
+  // The same pass, each operation told to the tape (tape.h): the forward half of training.
+  void forward(std::span<const BatchToken> batch, Output output, Workspace& workspace,
+               ThreadPool& pool, float* out, Tape* tape) const;
   static WorkspacePtr make_workspace();
+
+  // For a trainer, whose F32 tensors lie in memory that it changes between passes: matrices are
+  // read from there, vectors are copies. Copies them again, and tells which tensor one comes from.
+  void refresh_vectors();
+  const gguf::Tensor& tensor_of(const std::vector<float>& vector) const;
 
  protected:
   // What an architecture defines: the list of its tensors, and its layers (arch_*.cc).
@@ -114,6 +124,7 @@ class Model {
   gguf::File file_;
   const kernels::Kernels* kernels_ = nullptr;
   std::unique_ptr<PackedWeights> packed_;
+  std::vector<VectorSource> vectors_;
 };
 
 // Makes a page this holder's own, for writing: one that another sequence holds too is copied.

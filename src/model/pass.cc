@@ -15,14 +15,15 @@ void norm_row(const kernels::Kernels& k, const Norm& norm, const float* weight, 
 }
 
 Pass::Pass(const Model& model, std::span<const BatchToken> batch, Output output,
-           Workspace& workspace, ThreadPool& pool, float* out)
+           Workspace& workspace, ThreadPool& pool, float* out, Tape* tape)
     : config_(model.config()),
       kernels_(model.kernels()),
       batch_(batch),
       output_(output),
       ws_(workspace),
       pool_(pool),
-      out_(out) {
+      out_(out),
+      tape_(tape) {
   ws_.begin();
   for (Workspace::RopeTable& table : ws_.rope) table.frequencies = nullptr;
   ws_.wanted.clear();
@@ -75,6 +76,7 @@ Rows Pass::rows(int64_t width) { return {ws_.take(tokens() * width), tokens(), w
 
 Rows Pass::embed(const Matrix& table) {
   Rows x = rows(table.cols);
+  if (tape_ != nullptr) tape_->embed(table, x);
   for_rows(x.count, x.width, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t)
       kernels::matrix_row(table, batch_[static_cast<size_t>(t)].id, x.row(t));
@@ -83,6 +85,7 @@ Rows Pass::embed(const Matrix& table) {
 }
 
 void Pass::add_position_embedding(Rows x, const Matrix& table) {
+  if (tape_ != nullptr) tape_->add_position_embedding(x, table);
   const int64_t mark = ws_.mark();
   const Rows positions = rows(table.cols);
   for_rows(x.count, x.width, [&](int64_t begin, int64_t end) {
@@ -95,12 +98,14 @@ void Pass::add_position_embedding(Rows x, const Matrix& table) {
 }
 
 void Pass::add_vector(Rows x, const Vector& v) {
+  not_on_tape("an added vector");
   for_rows(x.count, x.width, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) kernels_.add(x.row(t), v.data(), x.width, x.row(t));
   });
 }
 
 void Pass::norm(Rows in, const Norm& norm, Rows out) {
+  if (tape_ != nullptr) tape_->norm(in, norm, out);
   for_rows(in.count, in.width, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t)
       norm_row(kernels_, norm, norm.weight.data(), in.row(t), in.width, out.row(t));
@@ -113,17 +118,24 @@ void Pass::multiply(Rows in, std::span<const kernels::MatmulJob> jobs) {
 }
 
 void Pass::linear(Rows in, const Linear& linear, Rows out) {
+  not_on_tape("a projection of its own");
+  project(in, linear, out);
+}
+
+void Pass::project(Rows in, const Linear& linear, Rows out) {
   const kernels::MatmulJob job{&linear.w, data_or_null(linear.bias), out.data, out.stride};
   multiply(in, {&job, 1});
 }
 
 void Pass::add(Rows x, Rows y) {
+  if (tape_ != nullptr) tape_->add(x, y);
   for_rows(x.count, x.width, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) kernels_.add(x.row(t), y.row(t), x.width, x.row(t));
   });
 }
 
 void Pass::add_scaled(Rows x, Rows y, float factor) {
+  not_on_tape("a scaled residual");
   for_rows(x.count, x.width, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t)
       kernels_.add_scaled(x.row(t), y.row(t), factor, x.width, x.row(t));
@@ -131,6 +143,7 @@ void Pass::add_scaled(Rows x, Rows y, float factor) {
 }
 
 void Pass::scale(Rows x, float factor) {
+  not_on_tape("a scaled row");
   for_rows(x.count, x.width, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) kernels_.scale(x.row(t), factor, x.width, x.row(t));
   });
@@ -138,27 +151,28 @@ void Pass::scale(Rows x, float factor) {
 
 void Pass::softcap(Rows x, float cap) {
   if (cap == 0.0f) return;
+  not_on_tape("a soft cap");
   for_rows(x.count, x.width, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) kernels_.softcap(x.row(t), cap, x.width, x.row(t));
   });
 }
 
-// gate = act(gate) * up; without a gate (gate is up) gate = act(gate).
-void Pass::activate(Activation activation, Rows gate, Rows up) {
+// out = act(gate) * up; without a gate (gate is up) out = act(gate). out may be gate.
+void Pass::activate(Activation activation, Rows gate, Rows up, Rows out) {
   // The constants of gpt-oss's SwiGLU.
   constexpr float kOaiAlpha = 1.702f, kOaiLimit = 7.0f;
   const bool gated = gate.data != up.data;
   for_rows(gate.count, gate.width, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
-      float* g = gate.row(t);
-      const float* u = up.row(t);
+      const float *g = gate.row(t), *u = up.row(t);
+      float* y = out.row(t);
       const int64_t n = gate.width;
       if (activation == Activation::kSwigluOai) {
-        kernels_.swiglu_oai(g, u, kOaiAlpha, kOaiLimit, n, g);
+        kernels_.swiglu_oai(g, u, kOaiAlpha, kOaiLimit, n, y);
       } else if (activation == Activation::kSilu) {
-        gated ? kernels_.silu_mul(g, u, n, g) : kernels_.silu(g, n, g);
+        gated ? kernels_.silu_mul(g, u, n, y) : kernels_.silu(g, n, y);
       } else {
-        gated ? kernels_.gelu_mul(g, u, n, g) : kernels_.gelu(g, n, g);
+        gated ? kernels_.gelu_mul(g, u, n, y) : kernels_.gelu(g, n, y);
       }
     }
   });
@@ -167,32 +181,36 @@ void Pass::activate(Activation activation, Rows gate, Rows up) {
 void Pass::mlp(Rows in, const Mlp& m, Rows out) {
   const int64_t mark = ws_.mark();
   const Rows up = rows(m.up.outputs());
+  Rows gate = up, factor = up;  // act(gate) * factor, or act(gate) where they are the same
   if (m.gate) {
-    const Rows gate = rows(m.gate.outputs());
+    gate = rows(m.gate.outputs());
     const std::array jobs = {
         kernels::MatmulJob{&m.gate.w, data_or_null(m.gate.bias), gate.data, gate.stride},
         kernels::MatmulJob{&m.up.w, data_or_null(m.up.bias), up.data, up.stride}};
     multiply(in, jobs);
-    activate(m.activation, gate, up);
-    linear(gate, m.down, out);
-  } else if (m.gate_in_up) {
-    linear(in, m.up, up);
-    const int64_t half = up.width / 2;
-    const Rows gate{up.data, up.count, half, up.stride};
-    activate(m.activation, gate, {up.data + half, up.count, half, up.stride});
-    linear(gate, m.down, out);
   } else {
-    linear(in, m.up, up);
-    activate(m.activation, up, up);
-    linear(up, m.down, out);
+    project(in, m.up, up);
+    if (m.gate_in_up) {
+      const int64_t half = up.width / 2;
+      gate = {up.data, up.count, half, up.stride};
+      factor = {up.data + half, up.count, half, up.stride};
+    }
   }
-  ws_.release(mark);
+  // A tape wants what went into the activation, not what came out.
+  const int64_t kept = ws_.mark();
+  const Rows active = tape_ != nullptr ? rows(gate.width) : gate;
+  activate(m.activation, gate, factor, active);
+  project(active, m.down, out);
+  if (tape_ == nullptr) return ws_.release(mark);
+  ws_.release(kept);
+  tape_->mlp(in, m, gate.data != factor.data ? gate : Rows{}, factor, out);
 }
 
 Rows Pass::output(Rows x, const Norm& final_norm, const Linear* head) {
   const auto count = static_cast<int64_t>(ws_.wanted.size());
   const bool logits = output_ == Output::kLogits;
   GEIST_CHECK(!logits || head != nullptr);
+  if (tape_ != nullptr) tape_->output(x, ws_.wanted, final_norm, head);
   // Hidden states go straight to the caller, rows for the head into scratch.
   const Rows hidden{logits ? ws_.take(count * x.width) : out_, count, x.width, x.width};
   for_rows(count, x.width, [&](int64_t begin, int64_t end) {
@@ -207,7 +225,7 @@ Rows Pass::output(Rows x, const Norm& final_norm, const Linear* head) {
   });
   if (!logits) return {};
   const Rows out{out_, count, head->outputs(), head->outputs()};
-  if (count > 0) linear(hidden, *head, out);
+  if (count > 0) project(hidden, *head, out);
   return out;
 }
 

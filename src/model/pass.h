@@ -11,6 +11,7 @@
 #include "kernels/kernels.h"
 #include "model/blocks.h"
 #include "model/model.h"
+#include "model/tape.h"
 #include "model/workspace.h"
 
 namespace geist::model {
@@ -30,8 +31,9 @@ void norm_row(const kernels::Kernels& kernels, const Norm& norm, const float* we
 
 class Pass {
  public:
+  // tape: null, or who is told of every operation.
   Pass(const Model& model, std::span<const BatchToken> batch, Output output, Workspace& workspace,
-       ThreadPool& pool, float* out);
+       ThreadPool& pool, float* out, Tape* tape = nullptr);
 
   const Config& config() const { return config_; }
   int64_t tokens() const { return static_cast<int64_t>(batch_.size()); }
@@ -73,8 +75,12 @@ class Pass {
   void sort_by_expert(int64_t experts, int64_t used);
   void run_experts(Rows in, const Moe& moe, Rows expert_out);
   void run_experts_of_one(Rows in, const Moe& moe, Rows expert_out);
-  void activate(Activation activation, Rows gate, Rows up);
+  void activate(Activation activation, Rows gate, Rows up, Rows out);
   void multiply(Rows in, std::span<const kernels::MatmulJob> jobs);
+  void project(Rows in, const Linear& linear, Rows out);  // linear() untold
+  void not_on_tape(const char* operation) {
+    if (tape_ != nullptr) tape_->other(operation);
+  }
 
   // Calls f(begin, end) over [0, count), split over threads when the work is worth it.
   template <typename F>
@@ -94,6 +100,7 @@ class Pass {
   Workspace& ws_;
   ThreadPool& pool_;
   float* out_;
+  Tape* tape_;
 };
 
 }  // namespace geist::model

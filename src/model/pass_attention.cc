@@ -42,7 +42,7 @@ const Workspace::RopeTable& Pass::rope_table(const RopeFrequencies& f) {
 
 void Pass::project_qkv(Rows in, const Attention& a, Rows qkv) {
   if (a.qkv) {
-    linear(in, a.qkv, qkv);
+    project(in, a.qkv, qkv);
   } else {
     float* k = qkv.data + a.q.outputs();
     const std::array jobs = {
@@ -140,8 +140,11 @@ void Pass::attention(Rows in, const Attention& a, Rows out) {
     for (int64_t t = begin; t < end; ++t) prepare_token(a, rope, qkv, t);
   });
   attend(a, qkv, heads);
-  linear(heads, a.out, out);
-  ws_.release(mark);
+  project(heads, a.out, out);
+  if (tape_ == nullptr) return ws_.release(mark);
+  tape_->attention(in, a, qkv, rope != nullptr ? rope->cos.data() : nullptr,
+                   rope != nullptr ? rope->sin.data() : nullptr,
+                   rope != nullptr ? rope->frequencies->pairs() : 0, heads, out);
 }
 
 }  // namespace geist::model

@@ -78,7 +78,7 @@ void Pass::run_experts(Rows in, const Moe& m, Rows expert_out) {
         {&m.gate.w[at], m.gate.bias_of(e), gate.row(begin), gate.stride},
         {&m.up.w[at], m.up.bias_of(e), up.row(begin), up.stride}};
     multiply(part(x), jobs);
-    activate(m.activation, part(gate), part(up));
+    activate(m.activation, part(gate), part(up), part(gate));
     const kernels::MatmulJob down{&m.down.w[at], m.down.bias_of(e), expert_out.row(begin),
                                   expert_out.stride};
     multiply(part(gate), {&down, 1});
@@ -99,7 +99,7 @@ void Pass::run_experts_of_one(Rows in, const Moe& m, Rows expert_out) {
     ws_.jobs.push_back({&m.up.w[at], m.up.bias_of(e), up.row(r), up.stride});
   }
   multiply(in, ws_.jobs);
-  activate(m.activation, gate, up);
+  activate(m.activation, gate, up, gate);
   for (int64_t r = 0; r < used; ++r) {
     const int64_t e = ws_.expert_choice[static_cast<size_t>(r)];
     const int64_t slot = ws_.expert_slot[static_cast<size_t>(r)];
@@ -110,6 +110,7 @@ void Pass::run_experts_of_one(Rows in, const Moe& m, Rows expert_out) {
 }
 
 void Pass::moe(Rows in, const Moe& m, Rows out) {
+  not_on_tape("a mixture of experts");
   const int64_t mark = ws_.mark();
   const int64_t used = m.used;
   float* weights = ws_.take(tokens() * used);

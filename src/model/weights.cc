@@ -77,15 +77,25 @@ Matrix Loader::view(const gguf::Tensor& tensor, int64_t first_row, int64_t rows)
           .panels = nullptr};
 }
 
+void widen(const gguf::Tensor& tensor, Vector& out) {
+  out.resize(static_cast<size_t>(tensor.elements()));
+  const int64_t row_bytes = kernels::row_bytes(tensor.type, tensor.columns()).value_or(0);
+  for (int64_t row = 0; row < tensor.rows(); ++row)
+    kernels::dequantize_row(tensor.type, tensor.data.data() + row * row_bytes, tensor.columns(),
+                            out.data() + row * tensor.columns());
+}
+
+void Loader::numbers(Vector& out, const std::string& name, std::initializer_list<int64_t> dims,
+                     Need need) {
+  if (const gguf::Tensor* tensor = find(name, need, dims)) widen(*tensor, out);
+}
+
 void Loader::vector(Vector& out, const std::string& name, std::initializer_list<int64_t> dims,
                     Need need) {
   const gguf::Tensor* tensor = find(name, need, dims);
   if (tensor == nullptr) return;
-  out.resize(static_cast<size_t>(tensor->elements()));
-  const int64_t row_bytes = kernels::row_bytes(tensor->type, tensor->columns()).value_or(0);
-  for (int64_t row = 0; row < tensor->rows(); ++row)
-    kernels::dequantize_row(tensor->type, tensor->data.data() + row * row_bytes, tensor->columns(),
-                            out.data() + row * tensor->columns());
+  widen(*tensor, out);
+  vectors_.push_back({&out, tensor});
 }
 
 void Loader::norm(Norm& out, const std::string& base, std::initializer_list<int64_t> dims,

@@ -26,6 +26,13 @@ using kernels::Matrix;
 using Vector = std::vector<float>;
 inline const float* data_or_null(const Vector& v) { return v.empty() ? nullptr : v.data(); }
 
+struct VectorSource {
+  Vector* vector;
+  const gguf::Tensor* tensor;
+};
+// Widens the whole tensor into a vector of its size.
+void widen(const gguf::Tensor& tensor, Vector& out);
+
 // y = w x + bias
 struct Linear {
   Matrix w;  // [outputs, inputs]
@@ -64,6 +71,9 @@ class Loader {
   // `name` is the whole tensor name; dims as in the file, the contiguous one first.
   void vector(Vector& out, const std::string& name, std::initializer_list<int64_t> dims,
               Need need = Need::kRequired);
+  // The same for numbers that only loading needs: `out` may go away.
+  void numbers(Vector& out, const std::string& name, std::initializer_list<int64_t> dims,
+               Need need = Need::kRequired);
   // `base` + ".weight" (and ".bias" where the architecture's norm is a LayerNorm).
   void norm(Norm& out, const std::string& base, std::initializer_list<int64_t> dims,
             Need need = Need::kRequired);
@@ -94,6 +104,8 @@ class Loader {
     const gguf::Tensor* tensor;
   };
   const std::vector<Product>& products() const { return products_; }
+  // Vectors that were widened, with the tensor each comes from.
+  const std::vector<VectorSource>& vectors() const { return vectors_; }
   // Tensors whose rows are looked up in the file.
   const std::vector<const gguf::Tensor*>& tables() const { return tables_; }
 
@@ -105,6 +117,7 @@ class Loader {
   const Config& config_;
   Error error_;
   std::vector<Product> products_;
+  std::vector<VectorSource> vectors_;
   std::vector<const gguf::Tensor*> tables_;
 };
 
