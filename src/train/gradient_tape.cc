@@ -1,0 +1,304 @@
+#include "train/gradient_tape.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+
+namespace geist::train {
+
+using model::Rows;
+
+namespace {
+
+Rows rows_in(model::Workspace& workspace, int64_t count, int64_t width) {
+  return {workspace.take(count * width), count, width, width};
+}
+
+}  // namespace
+
+GradientTape::GradientTape(const TrainedModel& trained, ThreadPool& pool)
+    : trained_(trained),
+      k_(trained.model().kernels()),
+      g_(*kernels::grad_kernels_for(k_.isa)),
+      pool_(pool) {}
+
+void GradientTape::begin(std::span<const model::BatchToken> batch,
+                         std::span<const SequenceRows> sequences) {
+  memory_.begin();
+  batch_ = batch;
+  sequences_ = sequences;
+  operations_.clear();
+  gradients_.clear();
+  refused_.clear();
+  head_ = nullptr;
+}
+
+Status GradientTape::status() const {
+  if (refused_.empty()) return {};
+  const model::Config& config = trained_.model().config();
+  return errorf(
+      "architecture '%s' cannot be trained: its gradient needs %s, which is not there yet",
+      config.architecture.c_str(), refused_.c_str());
+}
+
+void GradientTape::refuse(const std::string& what) {
+  if (refused_.empty()) refused_ = what;
+}
+
+Rows GradientTape::copy(Rows rows) {
+  const Rows out = rows_in(memory_, rows.count, rows.width);
+  for_rows(rows.count, [&](int64_t t) {
+    std::memcpy(out.row(t), rows.row(t), static_cast<size_t>(rows.width) * sizeof(float));
+  });
+  return out;
+}
+
+// ---- what a pass tells
+
+void GradientTape::other(const char* operation) { refuse(operation); }
+
+void GradientTape::embed(const model::Matrix& table, Rows x) {
+  operations_.push_back(Embed{&table, x});
+}
+
+void GradientTape::add_position_embedding(Rows x, const model::Matrix& table) {
+  operations_.push_back(Positions{&table, x});
+}
+
+void GradientTape::norm(Rows in, const model::Norm& norm, Rows out) {
+  if (in.data == out.data) return refuse("a norm in place");
+  operations_.push_back(NormOp{&norm, copy(in), in, out});
+}
+
+void GradientTape::add(Rows x, Rows y) { operations_.push_back(Add{x, y}); }
+
+void GradientTape::output(Rows x, std::span<const int64_t> wanted, const model::Norm& norm,
+                          const model::Linear* head) {
+  if (!norm) return refuse("an output without a norm");
+  head_ = head;
+  operations_.push_back(Output{&norm, copy(x), x, {wanted.begin(), wanted.end()}});
+}
+
+bool GradientTape::trains(const model::Attention& a) {
+  const model::Config& config = trained_.model().config();
+  if (a.q_norm || a.k_norm) refuse("norms of queries and keys");
+  if (a.alibi_slopes != nullptr) refuse("ALiBi");
+  if (!a.sinks.empty()) refuse("attention sinks");
+  if (config.clamp_kqv > 0) refuse("clamped projections");
+  if (config.attention_softcap > 0) refuse("capped scores");
+  if (!config.causal) refuse("attention in both directions");
+  return refused_.empty();
+}
+
+void GradientTape::attention(Rows in, const model::Attention& a, Rows qkv, const float* cos,
+                             const float* sin, int64_t pairs, Rows heads, Rows out) {
+  if (!trains(a)) return;
+  operations_.push_back(AttentionOp{&a, copy(in), in, qkv, heads, out, cos, sin, pairs});
+}
+
+void GradientTape::mlp(Rows in, const model::Mlp& m, Rows gate, Rows up, Rows out) {
+  if (m.activation == model::Activation::kSwigluOai) return refuse("gpt-oss's activation");
+  operations_.push_back(MlpOp{&m, copy(in), in, gate, up, out});
+}
+
+// ---- and backwards
+
+void GradientTape::backward(float* dhidden, float* gradient, float* lookup_gradient) {
+  GEIST_CHECK(refused_.empty());
+  dhidden_ = dhidden;
+  gradient_ = gradient;
+  lookup_gradient_ = lookup_gradient;
+  for (size_t i = operations_.size(); i-- > 0;) {
+    scratch_.begin();
+    std::visit([this](const auto& op) { back(op); }, operations_[i]);
+  }
+}
+
+GradientTape::Gradient& GradientTape::gradient_of(Rows rows) {
+  Gradient& gradient = gradients_[rows.data];
+  if (gradient.rows.data == nullptr) gradient.rows = rows_in(memory_, rows.count, rows.width);
+  GEIST_CHECK(gradient.rows.width == rows.width && gradient.rows.count == rows.count);
+  return gradient;
+}
+
+void GradientTape::make_live(Gradient& gradient) {
+  if (gradient.live) return;
+  gradient.live = true;
+  const Rows& rows = gradient.rows;
+  for_rows(rows.count, [&](int64_t t) {
+    std::memset(rows.row(t), 0, static_cast<size_t>(rows.width) * sizeof(float));
+  });
+}
+
+void GradientTape::back(const Output& op) {
+  const auto count = static_cast<int64_t>(op.wanted.size());
+  const Rows dy{dhidden_, count, op.x.width, op.x.width};
+  Gradient& dx = gradient_of(op.in);
+  make_live(dx);
+  take_back_norm(*op.norm, op.x, op.wanted.data(), dy, dx);
+}
+
+void GradientTape::back(const NormOp& op) {
+  Gradient& dy = gradient_of(op.out);
+  if (!dy.live) return;
+  dy.live = false;
+  Gradient& dx = gradient_of(op.in);
+  make_live(dx);
+  take_back_norm(*op.norm, op.x, nullptr, dy.rows, dx);
+}
+
+void GradientTape::take_back_norm(const model::Norm& norm, Rows x, const int64_t* row, Rows dy,
+                                  Gradient& dx) {
+  const auto kernel =
+      norm.kind == model::NormKind::kRms ? g_.rms_norm_backward : g_.layer_norm_backward;
+  stats_.resize(static_cast<size_t>(dy.count));
+  for_rows(dy.count, [&](int64_t i) {
+    const int64_t t = row != nullptr ? row[i] : i;
+    stats_[static_cast<size_t>(i)] =
+        kernel(x.row(t), norm.weight.data(), dy.row(i), norm.eps, x.width, dx.rows.row(t));
+  });
+  float* dweight = gradient_ + trained_.offset_of(norm.weight);
+  float* dbias = norm.bias.empty() ? nullptr : gradient_ + trained_.offset_of(norm.bias);
+  pool_.for_ranges(x.width, 16, [&](int64_t begin, int64_t end) {
+    for (int64_t i = 0; i < dy.count; ++i) {
+      const int64_t t = row != nullptr ? row[i] : i;
+      g_.norm_weight_backward(x.row(t) + begin, dy.row(i) + begin, stats_[static_cast<size_t>(i)],
+                              end - begin, dweight + begin,
+                              dbias != nullptr ? dbias + begin : nullptr);
+    }
+  });
+}
+
+void GradientTape::back(const Add& op) {
+  Gradient& to = gradient_of(op.to);
+  if (!to.live) return;
+  Gradient& from = gradient_of(op.from);
+  const bool accumulate = from.live;
+  from.live = true;
+  for_rows(to.rows.count, [&](int64_t t) {
+    if (accumulate) {
+      k_.add(from.rows.row(t), to.rows.row(t), to.rows.width, from.rows.row(t));
+    } else {
+      std::memcpy(from.rows.row(t), to.rows.row(t),
+                  static_cast<size_t>(to.rows.width) * sizeof(float));
+    }
+  });
+}
+
+void GradientTape::take_back_linear(const model::Linear& linear, Rows x, const float* dy,
+                                    int64_t dy_stride, Gradient& dx) {
+  const kernels::LinearGradient g{x.count, linear.outputs(), linear.w.cols, dy, dy_stride};
+  const int64_t offset = trained_.offset_of(linear.w);
+  kernels::input_gradient(g_, pool_, g, trained_.weights().data() + offset, dx.rows.data,
+                          dx.rows.stride, dx.live);
+  dx.live = true;
+  kernels::weight_gradient(g_, pool_, g, x.data, x.stride, gradient_ + offset);
+  if (!linear.bias.empty())
+    kernels::bias_gradient(k_, pool_, g, gradient_ + trained_.offset_of(linear.bias));
+}
+
+void GradientTape::back(const MlpOp& op) {
+  Gradient& dy = gradient_of(op.out);
+  if (!dy.live) return;
+  dy.live = false;
+  Gradient& dx = gradient_of(op.in);
+  const model::Mlp& m = *op.mlp;
+  const bool gated = op.gate.data != nullptr;
+  const int64_t n = op.up.width, count = op.x.count;
+  const bool silu = m.activation == model::Activation::kSilu;
+  // The activation's output again, and where its gradient becomes that of what went in: two halves
+  // of one row where gate and up are one matrix.
+  const Rows active = rows_in(scratch_, count, n);
+  for_rows(count, [&](int64_t t) {
+    const float *g = gated ? op.gate.row(t) : nullptr, *u = op.up.row(t);
+    if (gated) {
+      (silu ? k_.silu_mul : k_.gelu_mul)(g, u, n, active.row(t));
+    } else {
+      (silu ? k_.silu : k_.gelu)(u, n, active.row(t));
+    }
+  });
+  Gradient dactive{rows_in(scratch_, count, n)};
+  take_back_linear(m.down, active, dy.rows.data, dy.rows.stride, dactive);
+  const Rows both = rows_in(scratch_, count, gated ? 2 * n : n);
+  for_rows(count, [&](int64_t t) {
+    const float* d = dactive.rows.row(t);
+    float* out = both.row(t);
+    if (gated) {
+      (silu ? g_.silu_mul_backward : g_.gelu_mul_backward)(op.gate.row(t), op.up.row(t), d, n, out,
+                                                           out + n);
+    } else {
+      (silu ? g_.silu_backward : g_.gelu_backward)(op.up.row(t), d, n, out);
+    }
+  });
+  if (m.gate) {
+    take_back_linear(m.gate, op.x, both.data, both.stride, dx);
+    take_back_linear(m.up, op.x, both.data + n, both.stride, dx);
+  } else {
+    take_back_linear(m.up, op.x, both.data, both.stride, dx);
+  }
+}
+
+void GradientTape::rotate_back(const AttentionOp& op, Rows dqkv) {
+  if (op.pairs == 0) return;
+  const model::Config& c = trained_.model().config();
+  const Rows back_sin = rows_in(scratch_, dqkv.count, op.pairs);
+  for_rows(dqkv.count, [&](int64_t t) {
+    k_.scale(op.sin + t * op.pairs, -1.0f, op.pairs, back_sin.row(t));
+    float* q = dqkv.row(t);
+    const float* cos = op.cos + t * op.pairs;
+    const auto pairing = op.attention->pairing;
+    k_.rope(q, c.head_count, c.key_length, cos, back_sin.row(t), op.pairs, pairing);
+    k_.rope(q + int64_t{c.head_count} * c.key_length, c.head_count_kv, c.key_length, cos,
+            back_sin.row(t), op.pairs, pairing);
+  });
+}
+
+void GradientTape::back(const AttentionOp& op) {
+  Gradient& dy = gradient_of(op.out);
+  if (!dy.live) return;
+  dy.live = false;
+  Gradient& dx = gradient_of(op.in);
+  const model::Config& c = trained_.model().config();
+  const model::Attention& a = *op.attention;
+  Gradient dheads{rows_in(scratch_, op.heads.count, op.heads.width)};
+  take_back_linear(a.out, op.heads, dy.rows.data, dy.rows.stride, dheads);
+  const Rows dqkv = rows_in(scratch_, op.qkv.count, op.qkv.width);
+  const AttentionDims dims{c.head_count,   c.head_count_kv,   c.key_length,
+                           c.value_length, c.attention_scale, a.window};
+  attention_backward(k_, g_, pool_, dims,
+                     {op.qkv.data, op.qkv.stride, op.heads.data, dheads.rows.data, op.heads.stride,
+                      dheads.rows.stride, dqkv.data},
+                     sequences_);
+  rotate_back(op, dqkv);
+  if (a.qkv) return take_back_linear(a.qkv, op.x, dqkv.data, dqkv.stride, dx);
+  const float* dk = dqkv.data + a.q.outputs();
+  take_back_linear(a.q, op.x, dqkv.data, dqkv.stride, dx);
+  take_back_linear(a.k, op.x, dk, dqkv.stride, dx);
+  take_back_linear(a.v, op.x, dk + a.k.outputs(), dqkv.stride, dx);
+}
+
+void GradientTape::add_rows_to_table(const model::Matrix& table, Rows dx, bool by_position) {
+  const bool shared = head_ != nullptr && head_->w.data == table.data;
+  float* to = shared ? lookup_gradient_ : gradient_ + trained_.offset_of(table);
+  pool_.for_ranges(dx.width, 16, [&](int64_t begin, int64_t end) {
+    for (int64_t t = 0; t < dx.count; ++t) {
+      const model::BatchToken& token = batch_[static_cast<size_t>(t)];
+      float* row = to + (by_position ? token.pos : token.id) * table.cols + begin;
+      k_.add(row, dx.row(t) + begin, end - begin, row);
+    }
+  });
+}
+
+void GradientTape::back(const Positions& op) {
+  const Gradient& dx = gradient_of(op.out);
+  if (dx.live) add_rows_to_table(*op.table, dx.rows, true);
+}
+
+void GradientTape::back(const Embed& op) {
+  Gradient& dx = gradient_of(op.out);
+  if (dx.live) add_rows_to_table(*op.table, dx.rows, false);
+  dx.live = false;
+}
+
+}  // namespace geist::train

@@ -1,0 +1,142 @@
+// Reverse-mode differentiation of a forward pass, block by block: the tape keeps what each block of
+// the pass needs to be taken back, then runs the list from its end. It knows blocks, not
+// architectures: what is built of embeddings, norms, attention, MLPs and residual additions trains,
+// and anything else is refused with a name.
+//
+// Rows are buffers that the pass reuses, so a gradient belongs to a buffer at a moment: an
+// operation that overwrote a buffer ends that buffer's gradient when it is taken back.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "kernels/grad_kernels.h"
+#include "kernels/grad_matmul.h"
+#include "model/pass.h"
+#include "model/tape.h"
+#include "model/workspace.h"
+#include "train/attention_backward.h"
+#include "train/trained_model.h"
+
+namespace geist::train {
+
+class GradientTape final : public model::Tape {
+ public:
+  GradientTape(const TrainedModel& trained, ThreadPool& pool);
+
+  // Before a pass: what the batch is, in rows.
+  void begin(std::span<const model::BatchToken> batch, std::span<const SequenceRows> sequences);
+  // After the pass: an error that names an operation which cannot be trained.
+  Status status() const;
+  // The head of the pass, null when the model has none.
+  const model::Linear* head() const { return head_; }
+  // Takes the pass back. dhidden: the gradient of the hidden rows (Output::kHidden), [wanted rows,
+  // embedding]; it is overwritten. Adds to `gradient`, a block of the weights' layout.
+  // `lookup_gradient` takes the gradient of embedding rows that were looked up in a table which is
+  // also the head: a chain of its own, of the table's shape, so that neither depends on how a batch
+  // was cut.
+  void backward(float* dhidden, float* gradient, float* lookup_gradient);
+
+  void embed(const model::Matrix& table, model::Rows x) override;
+  void add_position_embedding(model::Rows x, const model::Matrix& table) override;
+  void norm(model::Rows in, const model::Norm& norm, model::Rows out) override;
+  void add(model::Rows x, model::Rows y) override;
+  void output(model::Rows x, std::span<const int64_t> wanted, const model::Norm& norm,
+              const model::Linear* head) override;
+  void attention(model::Rows in, const model::Attention& attention, model::Rows qkv,
+                 const float* cos, const float* sin, int64_t pairs, model::Rows heads,
+                 model::Rows out) override;
+  void mlp(model::Rows in, const model::Mlp& mlp, model::Rows gate, model::Rows up,
+           model::Rows out) override;
+  void other(const char* operation) override;
+
+ private:
+  // What each operation kept. Rows called `x` are copies of what it read; the others name buffers.
+  struct Embed {
+    const model::Matrix* table;
+    model::Rows out;
+  };
+  struct Positions {
+    const model::Matrix* table;
+    model::Rows out;
+  };
+  struct NormOp {
+    const model::Norm* norm;
+    model::Rows x, in, out;
+  };
+  struct Add {
+    model::Rows to, from;
+  };
+  struct Output {
+    const model::Norm* norm;
+    model::Rows x, in;
+    std::vector<int64_t> wanted;
+  };
+  struct AttentionOp {
+    const model::Attention* attention;
+    model::Rows x, in, qkv, heads, out;
+    const float *cos, *sin;
+    int64_t pairs;
+  };
+  struct MlpOp {
+    const model::Mlp* mlp;
+    model::Rows x, in, gate, up, out;
+  };
+  using Operation = std::variant<Embed, Positions, NormOp, Add, Output, AttentionOp, MlpOp>;
+
+  void back(const Embed& op);
+  void back(const Positions& op);
+  void back(const NormOp& op);
+  void back(const Add& op);
+  void back(const Output& op);
+  void back(const AttentionOp& op);
+  void back(const MlpOp& op);
+
+  // The gradient of a buffer. Dead: nothing after this moment reads the buffer.
+  struct Gradient {
+    model::Rows rows;
+    bool live = false;
+  };
+  Gradient& gradient_of(model::Rows rows);
+  // Marks it live; +0 where it was dead.
+  void make_live(Gradient& gradient);
+  model::Rows copy(model::Rows rows);
+  // Row i of dy belongs to row[i] of x and dx; null: to row i.
+  void take_back_norm(const model::Norm& norm, model::Rows x, const int64_t* row, model::Rows dy,
+                      Gradient& dx);
+  void rotate_back(const AttentionOp& op, model::Rows dqkv);
+  // dx (+)= dy w, dw += dy^T x, dbias += dy.
+  void take_back_linear(const model::Linear& linear, model::Rows x, const float* dy,
+                        int64_t dy_stride, Gradient& dx);
+  void add_rows_to_table(const model::Matrix& table, model::Rows dx, bool by_position);
+  void refuse(const std::string& what);
+  bool trains(const model::Attention& attention);
+  template <typename F>
+  void for_rows(int64_t count, F&& f) {
+    pool_.for_ranges(count, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) f(t);
+    });
+  }
+
+  const TrainedModel& trained_;
+  const kernels::Kernels& k_;
+  const kernels::GradKernels& g_;
+  ThreadPool& pool_;
+  model::Workspace memory_;   // of the pass: copies of rows, and the gradients of buffers
+  model::Workspace scratch_;  // of the operation at hand
+  std::span<const model::BatchToken> batch_;
+  std::span<const SequenceRows> sequences_;
+  std::vector<Operation> operations_;
+  std::map<const float*, Gradient> gradients_;
+  std::vector<kernels::NormStats> stats_;
+  std::string refused_;
+  const model::Linear* head_ = nullptr;
+  float *dhidden_ = nullptr, *gradient_ = nullptr, *lookup_gradient_ = nullptr;
+};
+
+}  // namespace geist::train
