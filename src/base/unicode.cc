@@ -2,8 +2,6 @@
 
 #include <utf8proc.h>
 
-#include <cstdlib>
-
 #include "base/check.h"
 
 namespace geist {
@@ -120,28 +118,16 @@ char32_t to_upper(char32_t c) {
   return static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c)));
 }
 
-std::string normalize(std::string_view text, Normalization form) {
-  int options = UTF8PROC_STABLE;
-  const bool compose = form == Normalization::kNfc || form == Normalization::kNfkc;
-  options |= compose ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE;
-  if (form == Normalization::kNfkc || form == Normalization::kNfkd) options |= UTF8PROC_COMPAT;
-  std::string out;
-  for (size_t i = 0; i < text.size();) {
-    size_t end = i;
-    while (end < text.size() && decode_utf8(text, end).valid) end += decode_utf8(text, end).length;
-    utf8proc_uint8_t* mapped = nullptr;
-    const utf8proc_ssize_t size =
-        end == i ? 0
-                 : utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data() + i),
-                                static_cast<utf8proc_ssize_t>(end - i), &mapped,
-                                static_cast<utf8proc_option_t>(options));
-    GEIST_CHECK(size >= 0);
-    if (size > 0) out.append(reinterpret_cast<const char*>(mapped), static_cast<size_t>(size));
-    std::free(mapped);
-    if (end < text.size()) out += text[end++];
-    i = end;
-  }
-  return out;
+size_t decompose(char32_t c, char32_t out[kDecomposedMax]) {
+  utf8proc_int32_t buffer[kDecomposedMax];
+  int boundary = 0;
+  const utf8proc_ssize_t count =
+      utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), buffer, kDecomposedMax,
+                              static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE),
+                              &boundary);
+  GEIST_CHECK(count >= 0 && static_cast<size_t>(count) <= kDecomposedMax);
+  for (utf8proc_ssize_t i = 0; i < count; ++i) out[i] = static_cast<char32_t>(buffer[i]);
+  return static_cast<size_t>(count);
 }
 
 }  // namespace geist

@@ -40,8 +40,9 @@ bool is_space(char32_t c);        // White_Space property (what \s means in Unic
 char32_t to_lower(char32_t c);
 char32_t to_upper(char32_t c);
 
-enum class Normalization { kNfc, kNfd, kNfkc, kNfkd };
-// Invalid UTF-8 is passed through unchanged, piece by piece.
-std::string normalize(std::string_view text, Normalization form);
+// The canonical decomposition of one code point (NFD but for the order of marks): how many code points
+// it gives, at most kDecomposedMax.
+constexpr size_t kDecomposedMax = 4;
+size_t decompose(char32_t c, char32_t out[kDecomposedMax]);
 
 }  // namespace geist

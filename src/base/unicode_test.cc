@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace geist {
 namespace {
 
@@ -28,14 +30,25 @@ TEST(Utf8, InvalidBytesAreOneEach) {
   }
 }
 
-TEST(Unicode, ClassesAndNormalization) {
+TEST(Unicode, Classes) {
   EXPECT_TRUE(is_letter(U'é') && is_letter(U'中') && !is_letter(U'1'));
   EXPECT_TRUE(is_number(U'½') && is_number(U'٣'));
   EXPECT_TRUE(is_space(0x3000) && is_space('\n') && !is_space(0x200B));
   EXPECT_TRUE(is_control(0) && is_control(0xFFFE) && !is_control('a'));
   EXPECT_EQ(to_lower(U'Ä'), U'ä');
-  EXPECT_EQ(normalize("e\xCC\x81", Normalization::kNfc), "\xC3\xA9");
-  EXPECT_EQ(normalize("\xC3\xA9\xFF", Normalization::kNfd), "e\xCC\x81\xFF");
+}
+
+TEST(Unicode, Decomposes) {
+  char32_t out[kDecomposedMax];
+  EXPECT_EQ(decompose(U'a', out), 1u);
+  EXPECT_EQ(out[0], U'a');
+  ASSERT_EQ(decompose(U'\u00e9', out), 2u);
+  EXPECT_TRUE(out[0] == U'e' && out[1] == U'\u0301');
+  ASSERT_EQ(decompose(U'\ud55c', out), 3u);  // Hangul
+  EXPECT_TRUE(out[0] == U'\u1112' && out[1] == U'\u1161' && out[2] == U'\u11ab');
+  size_t longest = 0;
+  for (char32_t c = 0; c <= 0x10FFFF; ++c) longest = std::max(longest, decompose(c, out));
+  EXPECT_EQ(longest, kDecomposedMax);
 }
 
 }  // namespace

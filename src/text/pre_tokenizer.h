@@ -47,6 +47,8 @@ class PreTokenizer {
  public:
   // By the name in tokenizer.ggml.pre; "" is "default". An error for names that are not known.
   static Result<PreTokenizer> by_name(std::string_view name);
+  // One name for each list of passes, the plainest first: what to measure and to test.
+  static std::vector<std::string_view> different_names();
   // What such a name also implies, where the file does not say: Llama 3 and Tekken add BOS and take
   // a word that is a token whole.
   static bool adds_bos(std::string_view name);

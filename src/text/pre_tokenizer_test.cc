@@ -66,6 +66,9 @@ TEST(PreTokenizer, PassesInSequence) {
             (Pieces{"a", " b", ".", "\n", "1", "2", " ", "\u4e2d"}));
   EXPECT_EQ(cut("deepseek-llm", "Ab  c\u4e2d, 12  "),
             (Pieces{"Ab", " ", " c", "\u4e2d", ",", " ", "12", "  "}));
+  EXPECT_EQ(cut("deepseek-llm", "caf\u00e9 x"), (Pieces{"caf", "\u00e9", " x"}));
+  EXPECT_EQ(cut("deepseek-coder", "a \u201cb\u201d $ .c"),
+            (Pieces{"a", " ", "\u201c", "b", "\u201d", " $", " .", "c"}));
   EXPECT_EQ(cut("bloom", "a b, c\nd"), (Pieces{"a", " b", ",", " c", "\n", "d"}));
   EXPECT_EQ(cut("viking", "a1 b"), (Pieces{"a", "1", " b"}));
 }
@@ -77,9 +80,7 @@ TEST(PreTokenizer, UnknownNamesAreAnError) {
 
 TEST(PreTokenizer, PiecesCoverEveryText) {
   RandomStream random(5, "pre-tokenizer test");
-  for (const char* name :
-       {"default", "gpt-2", "llama-bpe", "qwen2", "qwen35", "gpt-4o", "tekken", "deepseek-llm",
-        "deepseek-coder", "deepseek-v3", "smollm", "falcon", "bloom", "viking"}) {
+  for (const std::string_view name : PreTokenizer::different_names()) {
     for (int i = 0; i < 300; ++i) {
       std::string text;
       for (uint64_t n = random.next_below(60); n > 0; --n)
@@ -93,6 +94,33 @@ TEST(PreTokenizer, PiecesCoverEveryText) {
       EXPECT_EQ(joined, text) << name;
     }
   }
+}
+
+// split() asserts that no pass looks at a character more than a fixed number of times. These are
+// the texts on which a careless matcher would look again and again.
+void split_with_all(std::string_view text) {
+  for (const std::string_view name : PreTokenizer::different_names()) {
+    size_t last = 0;
+    PreTokenizer::by_name(name)->split(text,
+                                       [&](std::span<const size_t> ends) { last = ends.back(); });
+    ASSERT_EQ(last, text.size()) << name;
+  }
+}
+
+std::string repeated(std::string_view unit, size_t size) {
+  std::string text;
+  while (text.size() < size) text += unit;
+  return text;
+}
+
+TEST(PreTokenizer, LooksAtEveryCharacterAFewTimes) {
+  for (const std::string_view unit :
+       {"a",      "A",      " ",      "\n",   "\r\n", "7",   ".",       "'",  "/",       "\u0301",
+        "\u4e2d", "\u3042", "\u3000", "\xE2", "Aa",   " \n", "A\u4e2d", "a'", " \u0301", "1a"})
+    for (const std::string_view end : {"", "x", "\n", " "})
+      split_with_all(repeated(unit, size_t{1} << 14) += end);
+  for (const std::string_view unit : {"a", " ", "\n", "7", "\u0301", "\u4e2d"})
+    split_with_all(repeated(unit, size_t{1} << 20));
 }
 
 TEST(PreTokenizer, NamesOfPublishedPatterns) {

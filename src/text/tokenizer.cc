@@ -262,8 +262,17 @@ void Tokenizer::Impl::encode_spm(std::string_view text, bool parse_special,
 
 void Tokenizer::Impl::encode_wordpiece(std::string_view text, bool parse_special,
                                        std::vector<TokenId>& out) const {
+  WordEncoder<WordPieceModel> words(*wordpiece, text.size(), out);
   partition(
-      text, parse_special, [&](std::string_view fragment) { wordpiece->encode(fragment, out); },
+      text, parse_special,
+      [&](std::string_view fragment) {
+        for (size_t begin = 0;
+             (begin = wordpiece->skip_spaces(fragment, begin)) < fragment.size();) {
+          const size_t end = wordpiece->next_cut(fragment, begin);
+          words.encode(fragment.substr(begin, end - begin));
+          begin = end;
+        }
+      },
       [&](TokenId id) { out.push_back(id); });
 }
 

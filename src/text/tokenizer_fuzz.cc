@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "text/pre_tokenizer.h"
 #include "text/tokenizer.h"
 #include "text/tokenizer_test_vocabularies.h"
 
@@ -25,12 +26,10 @@ void require(bool condition, const char* what) {
 const std::vector<Tokenizer>& tokenizers() {
   static const std::vector<Tokenizer> all = [] {
     std::vector<Tokenizer> made;
-    for (const char* pre :
-         {"default", "gpt-2", "llama-bpe", "qwen2", "qwen35", "gpt-4o", "tekken", "deepseek-llm",
-          "deepseek-coder", "deepseek-v3", "smollm", "falcon", "bloom", "viking"}) {
+    for (const std::string_view pre : PreTokenizer::different_names()) {
       Vocabulary v = bpe_test_vocabulary();
       v.pre = pre;
-      v.ignore_merges = v.pre == "llama-bpe";
+      v.ignore_merges = PreTokenizer::ignores_merges(pre);
       made.push_back(Tokenizer::create(std::move(v)).value());
     }
     Vocabulary spm = spm_test_vocabulary();

@@ -1,5 +1,5 @@
 // Finding the text of special and added tokens: leftmost first, the longest of those that start
-// there (as Hugging Face's tokenizers do). A trie over hashed edges; positions that begin no token
+// there (as Hugging Face's tokenizers do). Positions that begin no token
 // cost one table look-up.
 #pragma once
 
@@ -27,13 +27,13 @@ class SpecialMatcher {
   explicit SpecialMatcher(const std::vector<Item>& items);
   // The first match at or behind `from`.
   Match find(std::string_view text, size_t from) const;
-  bool empty() const { return accepts_.empty(); }
+  bool empty() const { return empty_; }
 
  private:
   std::array<bool, 256> starts_{};
   int only_start_ = -1;  // the one first byte, if there is one
-  PairTable edges_;      // (node, byte) to node
-  std::vector<TokenId> accepts_;
+  bool empty_ = true;
+  ByteTrie trie_;
 };
 
 }  // namespace geist::text

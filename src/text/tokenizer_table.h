@@ -154,6 +154,51 @@ class PairTable {
   std::vector<Slot> slots_ = std::vector<Slot>(2);
 };
 
+// Byte strings to ids by the longest that begins at a place in a text. The edges of the trie are
+// hashed.
+class ByteTrie {
+ public:
+  struct Match {
+    size_t size = 0;
+    int32_t id = -1;  // -1: none begins here
+  };
+  // Before any insert(): how many bytes all keys have together.
+  void reserve(size_t key_bytes) {
+    edges_.reserve(key_bytes);
+    ids_.assign(1, -1);
+  }
+  void insert(std::string_view key, int32_t id) {
+    uint32_t node = 0;
+    for (const char c : key) {
+      const auto byte = static_cast<unsigned char>(c);
+      const PairTable::Slot* edge = edges_.find(node, byte);
+      const auto next =
+          edge != nullptr ? static_cast<uint32_t>(edge->id) : static_cast<uint32_t>(ids_.size());
+      if (edge == nullptr) {
+        edges_.insert(node, byte, 0, static_cast<int32_t>(next));
+        ids_.push_back(-1);
+      }
+      node = next;
+    }
+    ids_[node] = id;
+  }
+  Match longest(std::string_view text, size_t from) const {
+    Match match;
+    uint32_t node = 0;
+    for (size_t i = from; i < text.size(); ++i) {
+      const PairTable::Slot* edge = edges_.find(node, static_cast<unsigned char>(text[i]));
+      if (edge == nullptr) break;
+      node = static_cast<uint32_t>(edge->id);
+      if (ids_[node] >= 0) match = {i + 1 - from, ids_[node]};
+    }
+    return match;
+  }
+
+ private:
+  PairTable edges_;  // (node, byte) to node
+  std::vector<int32_t> ids_;
+};
+
 // The words that one encode() call has met, and their tokens. An entry is half a cache line: a word
 // of up to 16 bytes and up to 3 tokens lie in it; longer ones refer to the input and to the output,
 // which both stay for the length of the call. Nothing is shared between threads, nothing outlives

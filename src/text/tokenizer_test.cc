@@ -273,6 +273,29 @@ TEST(Merging, AllWaysAgree) {
   }
 }
 
+// How often a pair is looked up bounds all else that merging does.
+TEST(Merging, LooksUpAFewPairsForEachSymbol) {
+  for (const size_t count : {size_t{10}, size_t{40}, size_t{4000}, size_t{1} << 20}) {
+    for (const bool doubling : {true, false}) {
+      // Either every two equals merge (a, aa, aaaa ...), or the first symbol eats the rest one by
+      // one.
+      size_t calls = 0;
+      const auto pair = [&](const Symbol& a, const Symbol& b, Merge* merge) {
+        ++calls;
+        if (doubling ? a.id != b.id || a.id >= 30 : b.id != 0 || a.id >= 63) return false;
+        *merge = {static_cast<uint32_t>(a.id), a.id + 1};
+        return true;
+      };
+      Merger merger;
+      for (size_t i = 0; i < count; ++i)
+        merger.symbols.push_back({static_cast<uint32_t>(i), 1, 0, -1, -1});
+      merger.run(pair, 64);
+      EXPECT_LE(calls, 4 * count) << count;
+      EXPECT_GE(calls, count - 1) << count;
+    }
+  }
+}
+
 TEST(EveryText, LongWordsAreNotQuadratic) {
   // A quadratic way would take minutes here.
   for (const Vocabulary& v : {bpe_test_vocabulary(), spm_test_vocabulary()}) {
@@ -281,6 +304,12 @@ TEST(EveryText, LongWordsAreNotQuadratic) {
          {std::string(1 << 20, 'a'), std::string(1 << 20, ' '), std::string(1 << 20, '\xE2')})
       EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text);
   }
+  // Marks of two classes in turn: what sorts them into NFD's order one by one never ends.
+  const Tokenizer wordpiece = Tokenizer::create(wordpiece_test_vocabulary()).value();
+  std::string marks = "ete", word = "un";
+  for (int i = 0; i < 1 << 18; ++i) marks += "\u0301\u0323", word += "aff";
+  EXPECT_EQ(wordpiece.encode(marks, {.add_special = false}).size(), 1u);
+  EXPECT_EQ(wordpiece.encode(word, {.add_special = false}).size(), (size_t{1} << 18) + 1);
 }
 
 TEST(EveryText, LongWordsWithoutAnyMerge) {

@@ -1,7 +1,5 @@
 #include "text/wordpiece.h"
 
-#include <algorithm>
-
 #include "base/unicode.h"
 #include "text/spm.h"
 
@@ -20,6 +18,12 @@ bool stands_alone(char32_t c) {
   return is_punctuation(c) || (c < 0x7F && is_symbol(c)) || is_ideograph(c);
 }
 
+bool is_ascii_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+bool is_ascii_punctuation(char c) {
+  return c > ' ' && c < 0x7F && !(c >= '0' && c <= '9') && !(c >= 'a' && c <= 'z') &&
+         !(c >= 'A' && c <= 'Z');
+}
+
 }  // namespace
 
 Result<WordPieceModel> WordPieceModel::create(const Vocabulary& vocabulary,
@@ -28,54 +32,62 @@ Result<WordPieceModel> WordPieceModel::create(const Vocabulary& vocabulary,
   model.unknown_ = vocabulary.unk;
   model.lowercase_ = vocabulary.lowercase;
   model.strip_accents_ = vocabulary.strip_accents;
-  for (size_t i = 0; i < vocabulary.tokens.size(); ++i) {
-    if (types[i] == TokenType::kControl || types[i] == TokenType::kUnknown) continue;
-    model.tokens_.insert(vocabulary.tokens[i], static_cast<TokenId>(i));
-    model.token_bytes_max_ = std::max(model.token_bytes_max_, vocabulary.tokens[i].size());
-  }
+  size_t bytes = 0;
+  for (const std::string& token : vocabulary.tokens) bytes += token.size();
+  model.tokens_.reserve(bytes);
+  for (size_t i = 0; i < vocabulary.tokens.size(); ++i)
+    if (types[i] != TokenType::kControl && types[i] != TokenType::kUnknown)
+      model.tokens_.insert(vocabulary.tokens[i], static_cast<TokenId>(i));
   return model;
 }
 
-void WordPieceModel::encode_word(std::string_view word, std::vector<TokenId>& out) const {
+size_t WordPieceModel::skip_spaces(std::string_view text, size_t begin) {
+  while (begin < text.size() && is_ascii_space(text[begin])) ++begin;
+  return begin;
+}
+
+size_t WordPieceModel::next_cut(std::string_view text, size_t begin) {
+  if (is_ascii_punctuation(text[begin])) return begin + 1;
+  size_t end = begin + 1;
+  while (end < text.size() && !is_ascii_space(text[end]) && !is_ascii_punctuation(text[end])) ++end;
+  return end;
+}
+
+void WordPieceModel::append_word(std::string_view word, std::vector<TokenId>& out) const {
   const size_t before = out.size();
   for (size_t i = 0; i < word.size();) {
-    size_t length = std::min(word.size() - i, token_bytes_max_);
-    TokenId id = -1;
-    while (length > 0 && (id = tokens_.find(word.substr(i, length))) < 0) --length;
-    if (id < 0) {
+    const ByteTrie::Match match = tokens_.longest(word, i);
+    if (match.id < 0) {
       out.resize(before);
       if (unknown_ >= 0) out.push_back(unknown_);
       return;
     }
-    out.push_back(id);
-    i += length;
+    out.push_back(match.id);
+    i += match.size;
   }
 }
 
-void WordPieceModel::encode(std::string_view text, std::vector<TokenId>& out) const {
-  std::string decomposed;
-  if (strip_accents_) {
-    decomposed = normalize(text, Normalization::kNfd);
-    text = decomposed;
-  }
+// Decomposing character by character leaves marks in another order than NFD, but no marks stay.
+void WordPieceModel::encode_word(std::string_view part, Merger&, std::vector<TokenId>& out) const {
   std::string word(kSpaceMark);
   const auto finish = [&] {
-    if (word.size() > kSpaceMark.size()) encode_word(word, out);
+    if (word.size() > kSpaceMark.size()) append_word(word, out);
     word = kSpaceMark;
   };
-  for (size_t i = 0; i < text.size();) {
-    const CodePoint point = decode_utf8(text, i);
-    const char32_t c = point.value;
-    i += point.length;
-    if (is_space(c)) {
-      finish();
-      continue;
-    }
-    if (c == 0 || c == 0xFFFD || is_control(c) || (strip_accents_ && is_mark(c))) continue;
+  const auto add = [&](char32_t c) {
+    if (is_space(c)) return finish();
+    if (c == 0 || c == 0xFFFD || is_control(c) || (strip_accents_ && is_mark(c))) return;
     const bool alone = stands_alone(c);
     if (alone) finish();
     append_utf8(word, lowercase_ ? to_lower(c) : c);
     if (alone) finish();
+  };
+  for (size_t i = 0; i < part.size();) {
+    const CodePoint point = decode_utf8(part, i);
+    i += point.length;
+    char32_t decomposed[kDecomposedMax] = {point.value};
+    const size_t count = strip_accents_ ? decompose(point.value, decomposed) : 1;
+    for (size_t k = 0; k < count; ++k) add(decomposed[k]);
   }
   finish();
 }

@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "text/tokenizer.h"
+#include "text/tokenizer_merge.h"
 #include "text/tokenizer_table.h"
 
 namespace geist::text {
@@ -19,13 +20,19 @@ class WordPieceModel {
  public:
   static Result<WordPieceModel> create(const Vocabulary& vocabulary,
                                        const std::vector<TokenType>& types);
-  void encode(std::string_view text, std::vector<TokenId>& out) const;
+
+  // Where ASCII alone says that words end: the end of the white space at `begin`, and of the one
+  // punctuation character or the run of other characters there.
+  static size_t skip_spaces(std::string_view text, size_t begin);
+  static size_t next_cut(std::string_view text, size_t begin);
+
+  // Appends the tokens of a part of the text between two such places; it may hold several words.
+  void encode_word(std::string_view part, Merger& unused, std::vector<TokenId>& out) const;
 
  private:
-  void encode_word(std::string_view word, std::vector<TokenId>& out) const;
+  void append_word(std::string_view word, std::vector<TokenId>& out) const;
 
-  TokenTable tokens_;
-  size_t token_bytes_max_ = 0;
+  ByteTrie tokens_;
   TokenId unknown_ = -1;
   bool lowercase_ = true, strip_accents_ = true;
 };
