@@ -27,6 +27,17 @@ struct alignas(64) Q8Block {
 };
 static_assert(sizeof(Q8Block) == 64);
 
+// Rows of such blocks lie in slabs of 8 blocks (256 columns): all tokens of the first slab, then of the next,
+// so that a product that advances over the columns reads them in one line. The last slab is whole too; what
+// is behind the end of the rows is not read.
+inline constexpr int64_t kSlabBlocks = 8;
+constexpr int64_t q8_index(int64_t tokens, int64_t token, int64_t block) {
+  return (block / kSlabBlocks * tokens + token) * kSlabBlocks + block % kSlabBlocks;
+}
+constexpr int64_t q8_count(int64_t tokens, int64_t cols) {
+  return (cols / 32 + kSlabBlocks - 1) / kSlabBlocks * kSlabBlocks * tokens;
+}
+
 enum class RopePairing {
   kAdjacent,  // (2i, 2i+1): llama, command-r, granite, smollm3
   kHalves,    // (i, i + rot/2): all others ("NEOX")
@@ -42,14 +53,14 @@ struct Kernels {
                        const float* x, int64_t x_stride, int64_t tokens, float* y, int64_t y_stride);
 
   // ---- quantised matrix product on packed panels of 16 rows (panel.h).
-  // panels: ceil(rows / 16) panels of panel_bytes(type, cols). x: tokens rows of cols / 32 blocks, x_stride
-  // blocks apart. Writes only the first `rows` of the last panel.
+  // panels: ceil(rows / 16) panels of panel_bytes(type, cols). x: tokens rows of cols / 32 blocks, in slabs.
+  // Writes only the first `rows` of the last panel.
   void (*matmul_panels)(TensorType type, const std::byte* panels, int64_t rows, int64_t cols, const Q8Block* x,
-                        int64_t x_stride, int64_t tokens, float* y, int64_t y_stride);
+                        int64_t tokens, float* y, int64_t y_stride);
   // Packs `rows` (1..16) rows of the file's layout, w_stride bytes apart, into one panel. Missing rows are zero.
   void (*pack_panel)(TensorType type, const std::byte* w, int64_t w_stride, int64_t rows, int64_t cols,
                      std::byte* panel);
-  // x[cols] -> cols / 32 blocks. cols is a multiple of 32.
+  // x[cols] -> cols / 32 blocks, one behind the other. cols is a multiple of 32.
   void (*quantize_q8)(const float* x, int64_t cols, Q8Block* out);
 
   // ---- attention over pages: attention.h.

@@ -15,7 +15,9 @@ namespace geist::kernels {
 namespace {
 
 constexpr int64_t kManyTokens = 16;
-constexpr int64_t kSpanPanels = 8;             // of work handed out one by one
+// Of work handed out one by one: as many as the kernel takes at once, fewer where threads would
+// wait for the last.
+constexpr int64_t kSpanPanels = 32, kSpansPerThread = 6;
 constexpr int64_t kScratchBytes = 256 << 10;   // of panels packed on the fly
 constexpr int64_t kSerialQuantize = 16 << 10;  // floats; below, a parallel region costs more
 
@@ -61,8 +63,8 @@ void multiply_unpacked(const Call& call, const Matrix& w, int64_t row, int64_t r
       call.kernels.pack_panel(w.type, w.data + (row + r + p) * stride, stride,
                               std::min<int64_t>(kPanelRows, count - p), w.cols,
                               panels + p / kPanelRows * bytes);
-    call.kernels.matmul_panels(w.type, panels, count, w.cols, call.q8, w.cols / 32, call.x.tokens(),
-                               y + r, y_stride);
+    call.kernels.matmul_panels(w.type, panels, count, w.cols, call.q8, call.x.tokens(), y + r,
+                               y_stride);
   }
 }
 
@@ -76,8 +78,7 @@ void multiply_rows(const Call& call, const MatmulJob& job, int64_t row, int64_t 
                               call.x.stride(), call.x.tokens(), y, job.y_stride);
   } else if (w.panels != nullptr) {
     call.kernels.matmul_panels(w.type, w.panels + row / kPanelRows * panel_bytes(w.type, w.cols),
-                               rows, w.cols, call.q8, w.cols / 32, call.x.tokens(), y,
-                               job.y_stride);
+                               rows, w.cols, call.q8, call.x.tokens(), y, job.y_stride);
   } else {
     multiply_unpacked(call, w, row, rows, y, job.y_stride, scratch);
   }
@@ -150,12 +151,14 @@ void Activations::set(const float* x, int64_t tokens, int64_t cols, int64_t stri
 const Q8Block* Activations::quantized(const Kernels& kernels, ThreadPool& pool) {
   if (quantized_) return blocks_.data();
   GEIST_CHECK(cols_ % 32 == 0);
-  const int64_t blocks = cols_ / 32;
-  if (static_cast<int64_t>(blocks_.size()) < tokens_ * blocks)
-    blocks_.resize(static_cast<size_t>(tokens_ * blocks));
+  const int64_t count = q8_count(tokens_, cols_);
+  if (static_cast<int64_t>(blocks_.size()) < count) blocks_.resize(static_cast<size_t>(count));
   const auto rows = [&](int64_t begin, int64_t end) {
+    constexpr int64_t kSlab = kSlabBlocks * 32;
     for (int64_t t = begin; t < end; ++t)
-      kernels.quantize_q8(x_ + t * stride_, cols_, blocks_.data() + t * blocks);
+      for (int64_t k = 0; k < cols_; k += kSlab)
+        kernels.quantize_q8(x_ + t * stride_ + k, std::min(kSlab, cols_ - k),
+                            blocks_.data() + q8_index(tokens_, t, k / 32));
   };
   if (tokens_ * cols_ < kSerialQuantize) {
     rows(0, tokens_);
@@ -186,7 +189,9 @@ void matmul(const Kernels& kernels, ThreadPool& pool, Activations& x,
     pool.for_ranges(line.cost(), 1, span);
     return;
   }
-  const int64_t span_cost = kSpanPanels * kPanelRows * bytes_of_row(*jobs[0].w);
+  const int64_t one = kPanelRows * bytes_of_row(*jobs[0].w);
+  const int64_t share = line.cost() / (one * pool.size() * kSpansPerThread);
+  const int64_t span_cost = std::clamp<int64_t>(share & ~1, 2, kSpanPanels) * one;
   pool.for_each((line.cost() + span_cost - 1) / span_cost, [&](int64_t i) {
     span(i * span_cost, std::min((i + 1) * span_cost, line.cost()));
   });

@@ -125,7 +125,7 @@ TEST_F(MatmulTest, EqualsThePanelKernelPlusBias) {
   kernels.pack_panel(TensorType::kQ8_0, a.bytes.data() + 16 * stride, stride, 16, kCols,
                      panel.data());
   float want[16];
-  kernels.matmul_panels(TensorType::kQ8_0, panel.data(), 16, kCols, q8.data(), 8, 1, want, 16);
+  kernels.matmul_panels(TensorType::kQ8_0, panel.data(), 16, kCols, q8.data(), 1, want, 16);
   for (size_t r = 0; r < 16; ++r) EXPECT_EQ(y[5 * 340 + 16 + r], want[r] + bias_[16 + r]);
 }
 

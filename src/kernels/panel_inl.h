@@ -174,11 +174,11 @@ GEIST_INLINE void prefetch_ahead(const uint8_t* chunk, int64_t at, int64_t panel
       [&](auto line) GEIST_LAMBDA { __builtin_prefetch(ahead + 64 * line, 0, 3); });
 }
 
-// kPanels panels, one behind the other in memory, times kTokens tokens; lanes of the last panel
-// from `last_lanes` on are not written.
+// kPanels panels, one behind the other in memory, times kTokens of all_tokens; lanes of the last
+// panel from `last_lanes` on are not written.
 template <typename V, const PanelFormat& f, int kPanels, int kTokens>
 void fused(const uint8_t* panels, int64_t panel_stride, int64_t last_lanes, int64_t chunks,
-           const Q8Block* x, int64_t x_stride, float* y, int64_t y_stride) {
+           const Q8Block* x, int64_t all_tokens, float* y, int64_t y_stride) {
   using F = typename V::F;
   using Dot = typename V::template Dot<f.max_code>;
   constexpr int kParts = kPanelRows / V::kLanes, kVectors = kPanels * kParts,
@@ -197,7 +197,7 @@ void fused(const uint8_t* panels, int64_t panel_stride, int64_t last_lanes, int6
       });
     }
     for (int c = 0; c < kStep; ++c) {
-      const Q8Block* block = x + c0 + c;
+      const Q8Block* block = x + q8_index(all_tokens, 0, c0 + c);
       unroll<kVectors>([&](auto v) GEIST_LAMBDA {
         constexpr int kLane = v % kParts * V::kLanes;
         const uint8_t* chunk =
@@ -209,7 +209,7 @@ void fused(const uint8_t* panels, int64_t panel_stride, int64_t last_lanes, int6
         const Scales<V> s =
             scales_of<V, f>(chunk + f.low_bytes() + f.high_bytes(), kLane, super[v]);
         unroll<kTokens>([&](auto t) GEIST_LAMBDA {
-          const Q8Block& b = block[t * x_stride];
+          const Q8Block& b = block[t * kSlabBlocks];
           unroll<kGroups>([&](auto h) GEIST_LAMBDA {
             Dot dot(V::splat_int(start_of_sum<V, f>(b, h)));
             unroll<8 / kGroups>([&](auto g) GEIST_LAMBDA {
@@ -236,10 +236,9 @@ void fused(const uint8_t* panels, int64_t panel_stride, int64_t last_lanes, int6
 
 // ---- many tokens ----
 
-inline constexpr int kBlockChunks = 8;  // chunks decoded at a time: 256 columns
-inline constexpr int kGroupPanels = 8;  // panels decoded at a time
-inline constexpr int64_t kTokenBytes =
-    768 << 10;  // activations that should stay in the second-level cache
+inline constexpr int kBlockChunks = 8;   // chunks decoded at a time: 256 columns, a slab of tokens
+inline constexpr int kGroupPanels = 32;  // panels that share a gathered block of tokens
+inline constexpr int kStepTiles = 32;    // tiles of tokens that share a decoded block of panels
 
 // A panel's block of columns, decoded.
 struct PanelBlock {
@@ -277,11 +276,10 @@ void decode_block(const uint8_t* panel, int64_t first, int count, PanelBlock& ou
 }
 
 template <typename V, const PanelFormat& f, int kTokens>
-GEIST_INLINE void gather_tokens(const Q8Block* x, int64_t x_stride, int count, int tokens,
-                                TokenBlock<kTokens>& out) {
+GEIST_INLINE void gather_tokens(const Q8Block* x, int count, int tokens, TokenBlock<kTokens>& out) {
   for (int t = 0; t < tokens; ++t) {
     for (int c = 0; c < count; ++c) {
-      const Q8Block& b = x[t * x_stride + c];
+      const Q8Block& b = x[t * kSlabBlocks + c];
       __builtin_memcpy(out.codes[c][t], b.codes, 32);
       out.scale[c][t] = b.scale;
       for (int h = 0; h < 32 / f.group; ++h) {
@@ -292,28 +290,22 @@ GEIST_INLINE void gather_tokens(const Q8Block* x, int64_t x_stride, int count, i
   }
 }
 
-struct TileOut {
-  float* y;
-  int64_t y_stride, last_lanes;
-  bool first;  // whether the accumulators start at +0 or at y
-};
-
-// kPanels x kTokens outputs over `count` chunks.
-template <typename V, int kMaxCode, int kGroupCols, bool kOffset, int kPanels, int kTokens>
-void tile(const PanelBlock* w, const TokenBlock<V::kTileTokens>& x, int count, const TileOut& out) {
+// kTilePanels x kTokens accumulators [panel][token][row of the panel] over `count` chunks; they
+// begin at +0 if `first`.
+template <typename V, int kMaxCode, int kGroupCols, bool kOffset, int kTokens>
+void tile(const PanelBlock* w, const TokenBlock<V::kTileTokens>& x, int count, bool first,
+          float* out) {
   using F = typename V::F;
   using Dot = typename V::template Dot<kMaxCode>;
-  constexpr int kParts = kPanelRows / V::kLanes, kVectors = kPanels * kParts,
+  constexpr int kParts = kPanelRows / V::kLanes, kVectors = V::kTilePanels * kParts,
                 kGroups = 32 / kGroupCols;
-  const auto lanes_of = [&](auto v) GEIST_LAMBDA {
-    return (v / kParts == kPanels - 1 ? out.last_lanes : kPanelRows) - v % kParts * V::kLanes;
+  const auto place = [&](auto v, auto t) GEIST_LAMBDA {
+    return out + (v / kParts * V::kTileTokens + t) * kPanelRows + v % kParts * V::kLanes;
   };
   F acc[kVectors][kTokens];
   unroll<kVectors>([&](auto v) GEIST_LAMBDA {
-    unroll<kTokens>([&](auto t) GEIST_LAMBDA {
-      acc[v][t] = out.first ? V::zero()
-                            : V::load_first(out.y + t * out.y_stride + v * V::kLanes, lanes_of(v));
-    });
+    unroll<kTokens>([&](auto t)
+                        GEIST_LAMBDA { acc[v][t] = first ? V::zero() : V::load(place(v, t)); });
   });
   for (int c = 0; c < count; ++c) {
     unroll<kGroups>([&](auto h) GEIST_LAMBDA {
@@ -352,72 +344,119 @@ void tile(const PanelBlock* w, const TokenBlock<V::kTileTokens>& x, int count, c
     });
   }
   unroll<kVectors>([&](auto v) GEIST_LAMBDA {
-    unroll<kTokens>([&](auto t) GEIST_LAMBDA {
-      V::store_first(out.y + t * out.y_stride + v * V::kLanes, acc[v][t], lanes_of(v));
-    });
+    unroll<kTokens>([&](auto t) GEIST_LAMBDA { V::store(place(v, t), acc[v][t]); });
   });
 }
 
 // tile() for a number of tokens known at run time.
-template <typename V, const PanelFormat& f, int kPanels>
+template <typename V, const PanelFormat& f>
 GEIST_INLINE void run_tile(int tokens, const PanelBlock* w, const TokenBlock<V::kTileTokens>& x,
-                           int count, const TileOut& out) {
+                           int count, bool first, float* out) {
   unroll<V::kTileTokens>([&](auto t) GEIST_LAMBDA {
     if (tokens == t + 1)
-      tile<V, V::template Dot<f.max_code>::kClass, f.group, f.offset, kPanels, t + 1>(w, x, count,
-                                                                                      out);
+      tile<V, V::template Dot<f.max_code>::kClass, f.group, f.offset, t + 1>(w, x, count, first,
+                                                                             out);
   });
 }
 
 GEIST_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
+// A group of panels times a step of tokens: the columns advance outermost, so that a block of
+// tokens is gathered once for the group and a tile's panels, decoded into the first-level cache,
+// meet all its tiles of tokens there. What a tile takes from the second-level cache is its tokens
+// and its accumulators, 8 bytes a cycle.
 template <typename V, const PanelFormat& f>
 struct ManyTokens {
+  static constexpr int kTilePanels = V::kTilePanels, kTileTokens = V::kTileTokens;
+  static constexpr int kTileFloats = kTilePanels * kTileTokens * kPanelRows;
+  using Tokens = TokenBlock<kTileTokens>;
+
   const uint8_t* panels;
   int64_t panel_stride, rows, chunks;
   const Q8Block* x;
-  int64_t x_stride, tokens;
+  int64_t tokens;
   float* y;
   int64_t y_stride;
 
-  // Columns of chunks [c, c + count) of panels [p, p + in_group), decoded, times all tokens of [t0,
-  // t1).
-  GEIST_INLINE void multiply(const PanelBlock* decoded, int64_t p, int64_t in_group, int64_t c,
-                             int count, int64_t t0, int64_t t1) const {
-    const int64_t tiles = (t1 - t0 + V::kTileTokens - 1) / V::kTileTokens;
-    TokenBlock<V::kTileTokens> block;
-    for (int64_t i = 0, t = t0; i < tiles; ++i) {  // as even as can be: a tile of one token is slow
-      const int n = static_cast<int>((t1 - t + tiles - i - 1) / (tiles - i));
-      gather_tokens<V, f>(x + t * x_stride + c, x_stride, count, n, block);
-      for (int64_t q = 0; q < in_group; q += V::kTilePanels) {
-        const int64_t row = (p + q) * kPanelRows;
-        TileOut out{y + t * y_stride + row, y_stride, kPanelRows, c == 0};
-        if (V::kTilePanels == 2 && q + 1 < in_group) {
-          out.last_lanes = smaller(kPanelRows, rows - row - kPanelRows);
-          run_tile<V, f, V::kTilePanels>(n, decoded + q, block, count, out);
-        } else {
-          out.last_lanes = smaller(kPanelRows, rows - row);
-          run_tile<V, f, 1>(n, decoded + q, block, count, out);
+  struct Step {
+    int64_t first, tokens, tiles;
+    // As even as can be: a tile of one token is slow.
+    int64_t begin(int64_t i) const { return tokens * i / tiles; }
+    int size(int64_t i) const { return static_cast<int>(begin(i + 1) - begin(i)); }
+  };
+
+  // The panels that are decoded next, asked for a part at a time while tiles are multiplied: they
+  // come from memory slower than they are decoded.
+  struct Ahead {
+    const uint8_t* panel;
+    int64_t stride, bytes;
+
+    GEIST_INLINE void fetch(int64_t part, int64_t parts) const {
+      const int64_t lines = (bytes + 63) / 64 * kTilePanels;
+      for (int64_t i = lines * part / parts; i < lines * (part + 1) / parts; ++i)
+        __builtin_prefetch(panel + i % kTilePanels * stride + i / kTilePanels * 64, 0, 2);
+    }
+  };
+
+  GEIST_INLINE Ahead after(int64_t p, int64_t in_group, int64_t q, int64_t c) const {
+    const bool in_column = q + kTilePanels < in_group;
+    const int64_t first = p + (in_column ? q + kTilePanels : 0),
+                  block = in_column ? c : c + kBlockChunks;
+    const int64_t bytes = f.super() ? kBlockBytes<f> : kBlockChunks * kBlockBytes<f>;
+    return {panels + first * panel_stride + block / kBlockChunks * bytes, panel_stride, bytes};
+  }
+
+  GEIST_INLINE void multiply_block(int64_t p, int64_t in_group, const Step& step, int64_t c,
+                                   int count, Tokens* gathered, float* acc) const {
+    for (int64_t i = 0; i < step.tiles; ++i)
+      gather_tokens<V, f>(x + q8_index(tokens, step.first + step.begin(i), c), count, step.size(i),
+                          gathered[i]);
+    PanelBlock decoded[kTilePanels];
+    for (int64_t q = 0; q < in_group; q += kTilePanels) {
+      for (int64_t i = 0; i < kTilePanels; ++i)  // a panel without a partner is its own
+        decode_block<V, f>(panels + (p + smaller(q + i, in_group - 1)) * panel_stride, c, count,
+                           decoded[i]);
+      const Ahead ahead = after(p, in_group, q, c);
+      for (int64_t i = 0; i < step.tiles; ++i) {
+        ahead.fetch(i, step.tiles);
+        run_tile<V, f>(step.size(i), decoded, gathered[i], count, c == 0,
+                       acc + (q / kTilePanels * kStepTiles + i) * kTileFloats);
+      }
+    }
+  }
+
+  GEIST_INLINE void store(int64_t p, int64_t in_group, const Step& step, const float* acc) const {
+    for (int64_t i = 0; i < step.tiles; ++i) {
+      for (int64_t t = 0; t < step.size(i); ++t) {
+        float* row = y + (step.first + step.begin(i) + t) * y_stride + p * kPanelRows;
+        for (int64_t q = 0; q < in_group; ++q) {
+          const float* from = acc + (q / kTilePanels * kStepTiles + i) * kTileFloats +
+                              (q % kTilePanels * kTileTokens + t) * kPanelRows;
+          const int64_t lanes = smaller(kPanelRows, rows - (p + q) * kPanelRows);
+          for (int64_t v = 0; v < kPanelRows; v += V::kLanes)
+            if (v < lanes)
+              V::store_first(row + q * kPanelRows + v, V::load(from + v),
+                             smaller(V::kLanes, lanes - v));
         }
       }
-      t += n;
     }
   }
 
   void run() const {
     const int64_t panel_count = (rows + kPanelRows - 1) / kPanelRows;
-    const int64_t fit = kTokenBytes / (chunks * static_cast<int64_t>(sizeof(Q8Block)));
-    const int64_t step = (fit < 8 * V::kTileTokens ? 8 : fit / V::kTileTokens) * V::kTileTokens;
-    PanelBlock decoded[kGroupPanels];
-    for (int64_t t = 0; t < tokens; t += step) {
+    const int64_t tiles = (tokens + kTileTokens - 1) / kTileTokens;
+    const int64_t steps = (tiles + kStepTiles - 1) / kStepTiles;
+    Tokens gathered[kStepTiles];
+    alignas(64) float acc[kGroupPanels / kTilePanels * kStepTiles * kTileFloats];
+    for (int64_t s = 0; s < steps; ++s) {
+      const int64_t first = tokens * s / steps, last = tokens * (s + 1) / steps;
+      const Step step{first, last - first, (last - first + kTileTokens - 1) / kTileTokens};
       for (int64_t p = 0; p < panel_count; p += kGroupPanels) {
         const int64_t in_group = smaller(kGroupPanels, panel_count - p);
-        for (int64_t c = 0; c < chunks; c += kBlockChunks) {
-          const int count = static_cast<int>(smaller(kBlockChunks, chunks - c));
-          for (int64_t q = 0; q < in_group; ++q)
-            decode_block<V, f>(panels + (p + q) * panel_stride, c, count, decoded[q]);
-          multiply(decoded, p, in_group, c, count, t, smaller(tokens, t + step));
-        }
+        for (int64_t c = 0; c < chunks; c += kBlockChunks)
+          multiply_block(p, in_group, step, c, static_cast<int>(smaller(kBlockChunks, chunks - c)),
+                         gathered, acc);
+        store(p, in_group, step, acc);
       }
     }
   }
@@ -436,10 +475,10 @@ void one_token(const uint8_t* panels, int64_t panel_stride, int64_t rows, int64_
   for (int64_t r = 0; r < rows; r += 2 * kPanelRows, panels += 2 * panel_stride) {
     const int64_t left = rows - r - kPanelRows;
     if (left > 0) {
-      fused<V, f, 2, 1>(panels, panel_stride, smaller(kPanelRows, left), chunks, x, 0, y + r, 0);
+      fused<V, f, 2, 1>(panels, panel_stride, smaller(kPanelRows, left), chunks, x, 1, y + r, 0);
     } else {
       float both[2 * kPanelRows];
-      fused<V, f, 2, 1>(panels, 0, kPanelRows, chunks, x, 0, both, 0);
+      fused<V, f, 2, 1>(panels, 0, kPanelRows, chunks, x, 1, both, 0);
       __builtin_memcpy(y + r, both, static_cast<size_t>(rows - r) * sizeof(float));
     }
   }
@@ -448,7 +487,7 @@ void one_token(const uint8_t* panels, int64_t panel_stride, int64_t rows, int64_
 // A few: panel by panel, each in one part of the tokens, or in two while the panel is in cache.
 template <typename V, const PanelFormat& f>
 void few_tokens(const uint8_t* panels, int64_t panel_stride, int64_t rows, int64_t chunks,
-                const Q8Block* x, int64_t x_stride, int64_t tokens, float* y, int64_t y_stride) {
+                const Q8Block* x, int64_t tokens, float* y, int64_t y_stride) {
   constexpr int kMost = V::kFusedTokens;
   for (int64_t r = 0; r < rows; r += kPanelRows, panels += panel_stride) {
     const int64_t lanes = smaller(kPanelRows, rows - r);
@@ -456,7 +495,7 @@ void few_tokens(const uint8_t* panels, int64_t panel_stride, int64_t rows, int64
     for (int64_t t = 0; t < tokens; t += count, count = tokens - t) {
       unroll<kMost - 1>([&](auto n) GEIST_LAMBDA {  // tokens >= 2, so no part is of one
         if (count == n + 2)
-          fused<V, f, 1, n + 2>(panels, panel_stride, lanes, chunks, x + t * x_stride, x_stride,
+          fused<V, f, 1, n + 2>(panels, panel_stride, lanes, chunks, x + t * kSlabBlocks, tokens,
                                 y + t * y_stride + r, y_stride);
       });
     }
@@ -465,26 +504,26 @@ void few_tokens(const uint8_t* panels, int64_t panel_stride, int64_t rows, int64
 
 template <typename V, const PanelFormat& f>
 void multiply_panels(const uint8_t* panels, int64_t rows, int64_t cols, const Q8Block* x,
-                     int64_t x_stride, int64_t tokens, float* y, int64_t y_stride) {
+                     int64_t tokens, float* y, int64_t y_stride) {
   const int64_t chunks = cols / kChunkCols;
   const int64_t stride = chunks / (f.super() ? kChunksPerSuper : 1) * kBlockBytes<f>;
   if (tokens == 1) return one_token<V, f>(panels, stride, rows, chunks, x, y);
   if constexpr (f.common) {
     if (tokens <= 2 * V::kFusedTokens)
-      return few_tokens<V, f>(panels, stride, rows, chunks, x, x_stride, tokens, y, y_stride);
+      return few_tokens<V, f>(panels, stride, rows, chunks, x, tokens, y, y_stride);
   }
-  ManyTokens<V, f>{panels, stride, rows, chunks, x, x_stride, tokens, y, y_stride}.run();
+  ManyTokens<V, f>{panels, stride, rows, chunks, x, tokens, y, y_stride}.run();
 }
 
 template <typename V>
 void matmul_panels(TensorType type, const std::byte* panels, int64_t rows, int64_t cols,
-                   const Q8Block* x, int64_t x_stride, int64_t tokens, float* y, int64_t y_stride) {
+                   const Q8Block* x, int64_t tokens, float* y, int64_t y_stride) {
   const uint8_t* bytes = reinterpret_cast<const uint8_t*>(panels);
   switch (type) {
-#define GEIST_CASE(name)                                                                      \
-  case TensorType::name:                                                                      \
-    return multiply_panels<V, kPanelFormat<TensorType::name>>(bytes, rows, cols, x, x_stride, \
-                                                              tokens, y, y_stride);
+#define GEIST_CASE(name)                                                                       \
+  case TensorType::name:                                                                       \
+    return multiply_panels<V, kPanelFormat<TensorType::name>>(bytes, rows, cols, x, tokens, y, \
+                                                              y_stride);
     GEIST_FOR_EACH_PANEL_TYPE(GEIST_CASE)
 #undef GEIST_CASE
     default:

@@ -82,8 +82,7 @@ float add_chunk(const PanelFormat& f, const Chunk& w, int r, const Q8Block& x, f
 }
 
 void multiply_panel(const PanelFormat& f, const uint8_t* panel, int64_t rows, int64_t cols,
-                    const Q8Block* x, int64_t x_stride, int64_t tokens, float* y,
-                    int64_t y_stride) {
+                    const Q8Block* x, int64_t tokens, float* y, int64_t y_stride) {
   for (int64_t t = 0; t < tokens; ++t)
     for (int64_t r = 0; r < rows; ++r) y[t * y_stride + r] = 0;
   const uint8_t* header = panel;
@@ -98,20 +97,20 @@ void multiply_panel(const PanelFormat& f, const uint8_t* panel, int64_t rows, in
     for (int64_t t = 0; t < tokens; ++t) {
       float* row = y + t * y_stride;
       for (int64_t r = 0; r < rows; ++r)
-        row[r] = add_chunk(f, w, static_cast<int>(r), x[t * x_stride + c], row[r]);
+        row[r] = add_chunk(f, w, static_cast<int>(r), x[q8_index(tokens, t, c)], row[r]);
     }
   }
 }
 
 void matmul_panels(TensorType type, const std::byte* panels, int64_t rows, int64_t cols,
-                   const Q8Block* x, int64_t x_stride, int64_t tokens, float* y, int64_t y_stride) {
+                   const Q8Block* x, int64_t tokens, float* y, int64_t y_stride) {
   const PanelFormat& format = panel_format(type);
   GEIST_CHECK(format.low_bits != 0);
   const int64_t bytes = panel_bytes(type, cols);
   const uint8_t* panel = reinterpret_cast<const uint8_t*>(panels);
   for (int64_t r = 0; r < rows; r += kPanelRows, panel += bytes) {
     const int64_t count = rows - r < kPanelRows ? rows - r : kPanelRows;
-    multiply_panel(format, panel, count, cols, x, x_stride, tokens, y + r, y_stride);
+    multiply_panel(format, panel, count, cols, x, tokens, y + r, y_stride);
   }
 }
 

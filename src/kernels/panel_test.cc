@@ -58,11 +58,14 @@ std::vector<float> random_activations(int64_t count, uint64_t seed) {
   return x;
 }
 
-std::vector<Q8Block> quantized(const std::vector<float>& x) {
+std::vector<Q8Block> quantized(const std::vector<float>& x, int64_t tokens) {
   Kernels scalar{};
   fill_panel_kernels_scalar(scalar);
-  std::vector<Q8Block> blocks(x.size() / 32);
-  scalar.quantize_q8(x.data(), static_cast<int64_t>(x.size()), blocks.data());
+  const int64_t cols = static_cast<int64_t>(x.size()) / tokens;
+  std::vector<Q8Block> blocks(static_cast<size_t>(q8_count(tokens, cols)));
+  for (int64_t t = 0; t < tokens; ++t)
+    for (int64_t b = 0; b < cols / 32; ++b)
+      scalar.quantize_q8(x.data() + t * cols + b * 32, 32, blocks.data() + q8_index(tokens, t, b));
   return blocks;
 }
 
@@ -78,11 +81,11 @@ class NaiveRow {
     unpack_row(type, row, cols, codes_.data(), scales_.data(), offsets_.data());
   }
 
-  float dot(const Q8Block* x) const {
+  float dot(const Q8Block* x, int64_t tokens, int64_t t) const {
     float acc = 0;
     for (size_t s = 0; s < scales_.size(); ++s) {
       const size_t first = s * static_cast<size_t>(group_);
-      const Q8Block& block = x[first / 32];
+      const Q8Block& block = x[q8_index(tokens, t, static_cast<int64_t>(first / 32))];
       int64_t isum = 0;
       for (size_t i = 0; i < static_cast<size_t>(group_); ++i)
         isum += codes_[first + i] * block.codes[(first + i) % 32];
@@ -109,7 +112,8 @@ struct Problem {
       : type(t),
         shape(s),
         weights(random_rows(t, s.rows, s.cols, static_cast<uint64_t>(s.rows * 1000 + s.cols))),
-        x(quantized(random_activations(s.tokens * s.cols, static_cast<uint64_t>(s.tokens)))) {}
+        x(quantized(random_activations(s.tokens * s.cols, static_cast<uint64_t>(s.tokens)),
+                    s.tokens)) {}
 
   std::vector<float> naive() const {
     std::vector<float> y(static_cast<size_t>(shape.tokens * shape.rows));
@@ -117,7 +121,7 @@ struct Problem {
     for (int64_t r = 0; r < shape.rows; ++r) {
       const NaiveRow row(type, weights.data() + r * stride, shape.cols);
       for (int64_t t = 0; t < shape.tokens; ++t)
-        y[static_cast<size_t>(t * shape.rows + r)] = row.dot(x.data() + t * (shape.cols / 32));
+        y[static_cast<size_t>(t * shape.rows + r)] = row.dot(x.data(), shape.tokens, t);
     }
     return y;
   }
@@ -138,8 +142,8 @@ struct Problem {
     constexpr float kUntouched = 12345.0f;
     const int64_t stride = shape.rows + 5;
     std::vector<float> y(static_cast<size_t>(shape.tokens * stride), kUntouched);
-    kernels.matmul_panels(type, panels.data(), shape.rows, shape.cols, x.data(), shape.cols / 32,
-                          shape.tokens, y.data(), stride);
+    kernels.matmul_panels(type, panels.data(), shape.rows, shape.cols, x.data(), shape.tokens,
+                          y.data(), stride);
     std::vector<float> out;
     for (int64_t t = 0; t < shape.tokens; ++t) {
       for (int64_t r = 0; r < stride; ++r) {
