@@ -1,0 +1,68 @@
+#include "train/muon.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/grad_matmul.h"
+
+namespace geist::train {
+namespace {
+
+constexpr int kIterations = 5;
+constexpr float kA = 3.4445f, kB = -4.7750f, kC = 2.0315f;
+constexpr int64_t kBlock = 4096;
+
+}  // namespace
+
+double sum_of_squares(const kernels::Kernels& kernels, ThreadPool& pool, const float* x,
+                      int64_t n) {
+  const int64_t blocks = (n + kBlock - 1) / kBlock;
+  std::vector<float> sums(static_cast<size_t>(blocks));
+  pool.for_ranges(blocks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const float* part = x + i * kBlock;
+      sums[static_cast<size_t>(i)] = kernels.dot(part, part, std::min(kBlock, n - i * kBlock));
+    }
+  });
+  double total = 0;
+  for (const float sum : sums) total += double{sum};
+  return total;
+}
+
+Orthogonalizer::Orthogonalizer(const kernels::Kernels& kernels, ThreadPool& pool)
+    : k_(kernels), g_(*kernels::grad_kernels_for(kernels.isa)), pool_(pool) {}
+
+void Orthogonalizer::run(float* x, int64_t rows, int64_t cols) {
+  const double norm = std::sqrt(sum_of_squares(k_, pool_, x, rows * cols));
+  k_.scale(x, static_cast<float>(1.0 / (norm + 1e-7)), rows * cols, x);
+  if (rows <= cols) return iterate(x, rows, cols);
+  turned_.resize(static_cast<size_t>(rows * cols));
+  g_.transpose(x, cols, rows, cols, turned_.data(), rows);
+  iterate(turned_.data(), cols, rows);
+  g_.transpose(turned_.data(), rows, cols, rows, x, cols);
+}
+
+// x = a x + (b G + c G G) x, G = x x^T.
+void Orthogonalizer::iterate(float* x, int64_t rows, int64_t cols) {
+  transposed_.resize(static_cast<size_t>(rows * cols));
+  next_.resize(transposed_.size());
+  gram_.resize(static_cast<size_t>(rows * rows));
+  polynomial_.resize(gram_.size());
+  for (int i = 0; i < kIterations; ++i) {
+    g_.transpose(x, cols, rows, cols, transposed_.data(), rows);
+    kernels::outer_product(
+        g_, pool_,
+        {rows, rows, cols, x, cols, 1, transposed_.data(), rows, gram_.data(), rows, false});
+    kernels::outer_product(g_, pool_,
+                           {rows, rows, rows, gram_.data(), rows, 1, gram_.data(), rows,
+                            polynomial_.data(), rows, false});
+    k_.scale(polynomial_.data(), kC, rows * rows, polynomial_.data());
+    k_.add_scaled(polynomial_.data(), gram_.data(), kB, rows * rows, polynomial_.data());
+    kernels::outer_product(
+        g_, pool_,
+        {rows, cols, rows, polynomial_.data(), rows, 1, x, cols, next_.data(), cols, false});
+    k_.add_scaled(next_.data(), x, kA, rows * cols, x);
+  }
+}
+
+}  // namespace geist::train

@@ -1,0 +1,32 @@
+// Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"): momentum,
+// then the nearest orthogonal matrix by five steps of a quintic Newton-Schulz iteration.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "kernels/grad_kernels.h"
+
+namespace geist::train {
+
+class Orthogonalizer {
+ public:
+  Orthogonalizer(const kernels::Kernels& kernels, ThreadPool& pool);
+  // x, [rows, cols], becomes U V^T of its singular value decomposition, nearly.
+  void run(float* x, int64_t rows, int64_t cols);
+
+ private:
+  void iterate(float* x, int64_t rows, int64_t cols);  // rows <= cols
+
+  const kernels::Kernels& k_;
+  const kernels::GradKernels& g_;
+  ThreadPool& pool_;
+  std::vector<float> turned_, transposed_, gram_, polynomial_, next_;
+};
+
+// The sum of squares of n floats: blocks of 4096 in 16 lanes of f32, their sums in double, both in
+// ascending order.
+double sum_of_squares(const kernels::Kernels& kernels, ThreadPool& pool, const float* x, int64_t n);
+
+}  // namespace geist::train

@@ -1,0 +1,111 @@
+#include "train/optimizer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/math.h"
+
+namespace geist::train {
+
+Result<Optimizer> Optimizer::make(const TrainedModel& trained, const OptimizerOptions& options,
+                                  ThreadPool& pool) {
+  Optimizer optimizer(trained, options, pool);
+  const int64_t size = trained.weights().size();
+  GEIST_ASSIGN(optimizer.first_, FloatBlock::make(size));
+  GEIST_ASSIGN(optimizer.second_, FloatBlock::make(size));
+  optimizer.average_ = trained.weights();
+  if (optimizer.has_average()) {
+    GEIST_ASSIGN(optimizer.average_, FloatBlock::make(size));
+    std::memcpy(optimizer.average_.data(), trained.weights().data(),
+                static_cast<size_t>(size) * sizeof(float));
+  }
+  return optimizer;
+}
+
+bool Optimizer::takes_muon(const Parameter& p) const {
+  return options_.kind == OptimizerKind::kMuon && p.dims.size() == 2 && p.name.starts_with("blk.");
+}
+
+Result<StepReport> Optimizer::step(int64_t step, FloatBlock& gradient) {
+  const kernels::Kernels& k = trained_->model().kernels();
+  StepReport report;
+  report.gradient_norm = std::sqrt(sum_of_squares(k, *pool_, gradient.data(), gradient.size()));
+  if (!std::isfinite(report.gradient_norm))
+    return errorf(
+        "the gradient of step %lld is not finite; the weights are unchanged: lower the "
+        "learning rate or look at the data of this step",
+        static_cast<long long>(step));
+  report.clipped = options_.clip > 0 && report.gradient_norm > options_.clip;
+  const float scale =
+      report.clipped ? static_cast<float>(options_.clip / report.gradient_norm) : 1.0f;
+  const double factor = options_.schedule.factor(step);
+  report.learning_rate = options_.learning_rate * factor;
+  const auto correction = [&](double beta) {
+    return static_cast<float>(1.0 / (1.0 - kernels::det_pow(beta, static_cast<double>(step + 1))));
+  };
+  kernels::AdamStep adam_step{.learning_rate = static_cast<float>(report.learning_rate),
+                              .beta1 = static_cast<float>(options_.beta1),
+                              .beta2 = static_cast<float>(options_.beta2),
+                              .eps = static_cast<float>(options_.eps),
+                              .weight_decay = 0,
+                              .correction1 = correction(options_.beta1),
+                              .correction2 = correction(options_.beta2),
+                              .gradient_scale = scale};
+  for (const Parameter& p : trained_->parameters()) {
+    if (takes_muon(p)) {
+      muon(p, options_.muon_learning_rate * factor, scale, gradient.data() + p.offset);
+      continue;
+    }
+    adam_step.weight_decay = p.is_matrix() ? static_cast<float>(options_.weight_decay) : 0.0f;
+    adam(p, adam_step, gradient.data() + p.offset);
+  }
+  if (has_average()) update_average();
+  return report;
+}
+
+void Optimizer::adam(const Parameter& p, const kernels::AdamStep& step, const float* gradient) {
+  const kernels::GradKernels& g = *kernels::grad_kernels_for(trained_->model().kernels().isa);
+  pool_->for_ranges(p.count, 4096, [&](int64_t begin, int64_t end) {
+    const int64_t at = p.offset + begin;
+    g.adam_step(step, gradient + begin, end - begin, first_.data() + at, second_.data() + at,
+                trained_->weights().data() + at);
+  });
+}
+
+// m = fma(g, scale, m * momentum); u = fma(m, momentum, g * scale) (Nesterov), made orthogonal;
+// w = fma(u, -rate * sqrt(max(1, rows / cols)), w * (1 - rate * decay)).
+void Optimizer::muon(const Parameter& p, double learning_rate, float scale, float* gradient) {
+  const kernels::Kernels& k = trained_->model().kernels();
+  const int64_t cols = p.dims[0], rows = p.dims[1];
+  const auto momentum = static_cast<float>(options_.muon_momentum);
+  float *m = first_.data() + p.offset, *w = trained_->weights().data() + p.offset;
+  pool_->for_ranges(p.count, 4096, [&](int64_t begin, int64_t end) {
+    const int64_t n = end - begin;
+    k.scale(m + begin, momentum, n, m + begin);
+    k.add_scaled(m + begin, gradient + begin, scale, n, m + begin);
+    k.scale(gradient + begin, scale, n, gradient + begin);
+    k.add_scaled(gradient + begin, m + begin, momentum, n, gradient + begin);
+  });
+  orthogonalizer_.run(gradient, rows, cols);
+  const double shape =
+      std::sqrt(std::max(1.0, static_cast<double>(rows) / static_cast<double>(cols)));
+  const auto keep = static_cast<float>(1.0 - learning_rate * options_.weight_decay);
+  const auto move = static_cast<float>(-learning_rate * shape);
+  pool_->for_ranges(p.count, 4096, [&](int64_t begin, int64_t end) {
+    k.scale(w + begin, keep, end - begin, w + begin);
+    k.add_scaled(w + begin, gradient + begin, move, end - begin, w + begin);
+  });
+}
+
+void Optimizer::update_average() {
+  const kernels::Kernels& k = trained_->model().kernels();
+  const auto keep = static_cast<float>(options_.average);
+  pool_->for_ranges(average_.size(), 4096, [&](int64_t begin, int64_t end) {
+    float* a = average_.data() + begin;
+    k.scale(a, keep, end - begin, a);
+    k.add_scaled(a, trained_->weights().data() + begin, 1.0f - keep, end - begin, a);
+  });
+}
+
+}  // namespace geist::train

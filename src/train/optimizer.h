@@ -1,0 +1,69 @@
+// Clipping, AdamW or Muon, and the running average of weights. One step is a function of weights,
+// gradient, state and the number of the step: the state below and that number are all that a
+// checkpoint needs. Orders: docs/training-numerics.md.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "train/muon.h"
+#include "train/schedule.h"
+#include "train/trained_model.h"
+
+namespace geist::train {
+
+enum class OptimizerKind { kAdamW, kMuon };
+
+struct OptimizerOptions {
+  OptimizerKind kind = OptimizerKind::kAdamW;
+  double learning_rate = 1e-3;
+  double beta1 = 0.9, beta2 = 0.95, eps = 1e-8;
+  double weight_decay = 0.1;  // of matrices; norms and biases have none
+  double clip = 1.0;          // of the gradient's norm; 0: never
+  // Muon takes the matrices between embedding and head, AdamW the rest.
+  double muon_learning_rate = 0.02, muon_momentum = 0.95;
+  double average = 0;  // of weights: the share that a step keeps; 0: none
+  Schedule schedule = {};
+};
+
+struct StepReport {
+  double gradient_norm = 0;  // before clipping
+  double learning_rate = 0;
+  bool clipped = false;
+};
+
+class Optimizer {
+ public:
+  static Result<Optimizer> make(const TrainedModel& trained, const OptimizerOptions& options,
+                                ThreadPool& pool);
+
+  // Step 0, 1, ... The gradient is used up. An error, and nothing changed, when it is not finite.
+  Result<StepReport> step(int64_t step, FloatBlock& gradient);
+
+  // State of the weights' layout; second() of a weight that Muon takes stays 0. Without an average
+  // averaged() is the weights.
+  FloatBlock& first() { return first_; }
+  FloatBlock& second() { return second_; }
+  bool has_average() const { return options_.average > 0; }
+  FloatBlock& averaged() { return average_; }
+
+ private:
+  Optimizer(const TrainedModel& trained, const OptimizerOptions& options, ThreadPool& pool)
+      : trained_(&trained),
+        options_(options),
+        pool_(&pool),
+        orthogonalizer_(trained.model().kernels(), pool) {}
+  bool takes_muon(const Parameter& p) const;
+  void adam(const Parameter& p, const kernels::AdamStep& step, const float* gradient);
+  void muon(const Parameter& p, double learning_rate, float scale, float* gradient);
+  void update_average();
+
+  const TrainedModel* trained_;
+  OptimizerOptions options_;
+  ThreadPool* pool_;
+  Orthogonalizer orthogonalizer_;
+  FloatBlock first_, second_, average_;
+};
+
+}  // namespace geist::train
