@@ -270,6 +270,26 @@ def read_npy(path):
 
 
 class Measure(Case):
+    def test_adapters_change_logits_and_say_what_they_are(self):
+        adapter = str(self.folder / "adapter.gguf")
+        subprocess.run([MAKE_TINY_MODEL, "--adapter", adapter], check=True)
+        self.assertIn(b"rank            4, alpha 8", self.ok("info", adapter))
+        self.assertEqual(json.loads(self.ok("info", adapter, "--json"))["matrices"], 1)
+
+        def logits(*lora):
+            out = self.folder / "adapted.npy"
+            words = [word for one in lora for word in ("--lora", one)]
+            self.ok("logits", self.model, "--tokens", "1,50,60,70", "--out", str(out), *words)
+            return out.read_bytes()
+        self.assertNotEqual(logits(adapter), logits())
+        self.assertEqual(logits(adapter), logits(adapter + ":1.0"))
+        self.assertNotEqual(logits(adapter + ":0.5"), logits(adapter))
+        self.assertNotEqual(logits(adapter, adapter), logits(adapter))
+        self.fails(1, "run", adapter, "-p", "a")
+        error = self.fails(1, "run", self.model, "-p", "a", "--lora", self.model)
+        self.assertIn("not an adapter", error)
+        self.fails(1, "run", self.model, "-p", "a", "--lora", adapter + ":inf")
+
     def test_logits_do_not_depend_on_chunks_or_threads(self):
         out = self.folder / "x.npy"
         tokens = ",".join(str(i * 7 % 286) for i in range(70))

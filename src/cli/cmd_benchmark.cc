@@ -67,11 +67,14 @@ int64_t bytes_per_token(const model::Model& model) {
 
 class Bench {
  public:
-  Bench(const model::Model& model, ThreadPool& pool)
-      : model_(model), runner_(model, pool), random_(1, "bench") {}
+  Bench(const LoadedModel& loaded, ThreadPool& pool)
+      : model_(*loaded.model),
+        adapters_(loaded.adapters),
+        runner_(model_, pool),
+        random_(1, "bench") {}
 
   Result<double> prefill(int32_t count) {
-    engine::Session session(model_, {.context_max = count});
+    engine::Session session(model_, {.context_max = count, .adapters = adapters_});
     std::vector<text::TokenId> tokens(static_cast<size_t>(count));
     for (text::TokenId& id : tokens) id = random_token();
     if (Status status = session.append(tokens); !status) return status.error();
@@ -81,7 +84,7 @@ class Bench {
   }
 
   Result<double> decode(int32_t count) {
-    engine::Session session(model_, {.context_max = count});
+    engine::Session session(model_, {.context_max = count, .adapters = adapters_});
     const auto begin = Clock::now();
     for (int32_t i = 0; i < count && !interrupted(); ++i) {
       if (Status status = session.append(random_token()); !status) return status.error();
@@ -100,6 +103,7 @@ class Bench {
   }
 
   const model::Model& model_;
+  std::shared_ptr<const model::AdapterSet> adapters_;
   engine::Runner runner_;
   RandomStream random_;
 };
@@ -108,7 +112,7 @@ Result<std::vector<Measurement>> measure(const BenchOptions& options, const Load
   std::vector<Measurement> out;
   for (const int threads : options.threads) {
     ThreadPool pool(threads);
-    Bench bench(*loaded.model, pool);
+    Bench bench(loaded, pool);
     // Once unmeasured: touches the weights, grows the scratch memory.
     if (const auto warm = bench.decode(1); !warm.ok()) return warm.error();
     for (const bool prefill : {true, false}) {
@@ -191,6 +195,7 @@ Command bench_command() {
         auto options = std::make_shared<BenchOptions>();
         app.add_option("model", options->model.model, "a GGUF file or a name in the model store")
             ->required();
+        add_lora_option(app, options->model);
         app.add_option("-p,--prompt", options->prompt, "tokens to prefill; 0: none")
             ->capture_default_str()
             ->check(CLI::Range(0, 1 << 20));

@@ -13,9 +13,12 @@
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "cli/store.h"
 #include "gguf/gguf.h"
 #include "model/hf_import.h"
 #include "model/llama2c_import.h"
+#include "model/lora_import.h"
+#include "model/model.h"
 
 namespace geist::cli {
 namespace {
@@ -23,7 +26,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct ConvertOptions {
-  std::string input, output, type, tokenizer;
+  std::string input, output, type, tokenizer, base;
 };
 
 Result<model::ImportPlan> make_plan(const ConvertOptions& options) {
@@ -32,6 +35,15 @@ Result<model::ImportPlan> make_plan(const ConvertOptions& options) {
   std::error_code ignored;
   if (!fs::exists(options.input, ignored))
     return errorf("%s: no such file or folder", options.input.c_str());
+  if (model::is_peft_folder(options.input)) {
+    if (options.base.empty())
+      return errorf("%s: an adapter; name the model that it belongs to with --base",
+                    options.input.c_str());
+    GEIST_ASSIGN(const std::string base, find_model(options.base));
+    GEIST_ASSIGN(const gguf::File file, model::open_model_file(base));
+    GEIST_ASSIGN(const model::Config config, model::read_model_config(file));
+    return model::plan_peft_import(options.input, config, type);
+  }
   if (fs::is_directory(options.input, ignored)) return model::plan_hf_import(options.input, type);
   if (options.input.ends_with(".safetensors") || options.input.ends_with(".json"))
     return errorf("%s: give the folder that holds it, with config.json and tokenizer.json",
@@ -82,7 +94,8 @@ Command convert_command() {
       "convert", "Make a GGUF file of a Hugging Face folder or a llama2.c checkpoint",
       "geist convert ./SmolLM2-135M-Instruct smollm2.gguf\n"
       "geist convert ./model model-f16.gguf --type F16\n"
-      "geist convert stories15M.bin stories15M.gguf",
+      "geist convert stories15M.bin stories15M.gguf\n"
+      "geist convert ./peft-adapter adapter.gguf --base model.gguf",
       [](CLI::App& app) -> std::function<int()> {
         auto options = std::make_shared<ConvertOptions>();
         app.add_option(
@@ -93,6 +106,7 @@ Command convert_command() {
         app.add_option("output", options->output, "the GGUF file to write")->required();
         app.add_option("--type", options->type, "of matrices; by default as they are stored")
             ->check(CLI::IsMember({"F32", "F16", "BF16"}, CLI::ignore_case));
+        app.add_option("--base", options->base, "the model of a PEFT adapter");
         app.add_option("--tokenizer", options->tokenizer, "tokenizer.bin of a llama2.c checkpoint");
         return [options] { return convert(*options); };
       }};

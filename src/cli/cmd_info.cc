@@ -14,6 +14,8 @@
 #include "cli/store.h"
 #include "gguf/gguf.h"
 #include "model/hf_import.h"
+#include "model/lora.h"
+#include "model/lora_import.h"
 
 namespace geist::cli {
 namespace {
@@ -239,18 +241,59 @@ std::string to_text(const gguf::File& file, const Info& info) {
   return out;
 }
 
+int show(const std::string& text) {
+  if (const Status status = write_output(text); !status) return fail(status.error());
+  return kDone;
+}
+
+std::string dump(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+int run_adapter_info(const gguf::File& file, bool json) {
+  const auto info = model::read_lora_info(file);
+  if (!info.ok()) return fail(info.error());
+  if (json) {
+    return show(dump({{"file", file.name()},
+                      {"gguf_version", file.version()},
+                      {"file_bytes", file.file_bytes()},
+                      {"name", info->name},
+                      {"adapter", "lora"},
+                      {"architecture", info->architecture},
+                      {"alpha", info->alpha},
+                      {"rank_min", info->rank_min},
+                      {"rank_max", info->rank_max},
+                      {"matrices", info->pairs},
+                      {"parameters", info->parameters},
+                      {"metadata", scalar_metadata(file.metadata())}}));
+  }
+  const std::string rank =
+      number(info->rank_min) +
+      (info->rank_min == info->rank_max ? "" : " to " + number(info->rank_max));
+  char alpha[32];
+  std::snprintf(alpha, sizeof alpha, "%g", info->alpha);
+  return show("adapter         LoRA for " + printable(info->architecture) + "\nname            " +
+              (info->name.empty() ? "(none)" : printable(info->name)) + "\nrank            " +
+              rank + ", alpha " + alpha + "\nmatrices        " + number(info->pairs) +
+              "\nparameters      " + human_count(static_cast<double>(info->parameters)) +
+              "\nfile            " + human_bytes(static_cast<double>(file.file_bytes())) +
+              ", GGUF version " + number(file.version()) + "\n");
+}
+
 int run_info(const std::string& model, bool json) {
   const auto path = find_model(model);
   if (!path.ok()) return fail(path.error());
+  if (model::is_peft_folder(*path))
+    return fail(
+        errorf("%s: a PEFT adapter, whose names depend on its model; 'geist convert' makes "
+               "a GGUF adapter of it",
+               path->c_str()));
   const auto file = model::open_model_file(*path);
   if (!file.ok()) return fail(file.error());
+  if (model::is_adapter_file(*file)) return run_adapter_info(*file, json);
   const auto info = read_info(*file);
   if (!info.ok()) return fail(Error{*path + ": " + info.error().message});
-  const std::string text =
-      json ? to_json(*file, *info).dump(2, ' ', false, Json::error_handler_t::replace) + "\n"
-           : to_text(*file, *info);
-  if (const Status status = write_output(text); !status) return fail(status.error());
-  return kDone;
+  return show(json ? dump(to_json(*file, *info)) : to_text(*file, *info));
 }
 
 }  // namespace

@@ -28,7 +28,8 @@ Status write_logits(const LogitsOptions& options, std::span<const text::TokenId>
     return errorf("%s: a %s model has no logits; 'geist embed' gives its embeddings",
                   options.model.model.c_str(), config.architecture.c_str());
   }
-  engine::Session session(*loaded->model, {.context_max = options.model.context_max});
+  engine::Session session(*loaded->model,
+                          {.context_max = options.model.context_max, .adapters = loaded->adapters});
   if (Status status = session.append(tokens); !status) return status;
   const RemoveOnInterrupt guard(options.out);
   auto npy =
@@ -67,6 +68,7 @@ Command logits_command() {
         auto options = std::make_shared<LogitsOptions>();
         add_model_options(app, options->model);
         add_context_option(app, options->model);
+        add_lora_option(app, options->model);
         app.add_option("--tokens", options->tokens,
                        "token ids with commas between, taken as they are")
             ->required();

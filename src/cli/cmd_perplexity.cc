@@ -83,7 +83,8 @@ Result<Score> score_text(const PerplexityOptions& options, SpeakingModel& loaded
     const std::span<text::TokenId> part =
         std::span(tokens).subspan(static_cast<size_t>(i) * window, window);
     if (vocabulary.add_bos && vocabulary.bos >= 0) part[0] = vocabulary.bos;
-    engine::Session session(*loaded.model, {.context_max = options.window});
+    engine::Session session(*loaded.model,
+                            {.context_max = options.window, .adapters = loaded.adapters});
     if (Status status = session.append(part); !status) return status.error();
     score_window(runner, session, score);
     if (interrupted()) return errorf("interrupted");
@@ -130,6 +131,7 @@ Command perplexity_command() {
       [](CLI::App& app) -> std::function<int()> {
         auto options = std::make_shared<PerplexityOptions>();
         add_model_options(app, options->model);
+        add_lora_option(app, options->model);
         app.add_option("file", options->file, "the text; - is standard input")->required();
         app.add_option("-c,--ctx", options->window, "tokens in a window")
             ->capture_default_str()

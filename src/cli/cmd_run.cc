@@ -129,7 +129,8 @@ Status run(const RunOptions& options, Outcome& outcome) {
     return errorf("the prompt is empty and %s; give one with -p or -f",
                   options.raw ? "--raw puts no BOS token in front" : "this model has no BOS token");
 
-  engine::Session session(*loaded->model, {.context_max = options.model.context_max});
+  engine::Session session(*loaded->model,
+                          {.context_max = options.model.context_max, .adapters = loaded->adapters});
   engine::Runner runner(*loaded->model, *loaded->pool);
   engine::Sampler sampler(*sampler_options);
   if (Status status = session.append(outcome.prompt); !status) return status;
@@ -167,6 +168,7 @@ int run_run(const RunOptions& options) {
 void configure_options(CLI::App& app, RunOptions& options) {
   add_model_options(app, options.model);
   add_context_option(app, options.model);
+  add_lora_option(app, options.model);
   app.add_option("-p,--prompt", options.prompt, "the text to continue");
   app.add_option("-f,--file", options.file,
                  "a file with the text to continue; - is standard input");

@@ -36,7 +36,7 @@ Conversation::Conversation(const SpeakingModel& loaded, const engine::ChatFormat
     : loaded_(&loaded),
       format_(&format),
       sampler_options_(std::move(sampler)),
-      session_(*loaded.model, {.context_max = context_max}),
+      session_(*loaded.model, {.context_max = context_max, .adapters = loaded.adapters}),
       runner_(*loaded.model, *loaded.pool),
       begun_unix_s_(std::chrono::duration_cast<std::chrono::seconds>(
                         std::chrono::system_clock::now().time_since_epoch())

@@ -5,11 +5,13 @@
 #include <CLI/CLI.hpp>
 #include <charconv>
 #include <chrono>
+#include <cmath>
 
 #include "cli/progress.h"
 #include "cli/store.h"
 #include "model/hf_import.h"
 #include "model/load_tokenizer.h"
+#include "model/lora_import.h"
 
 namespace geist::cli {
 
@@ -30,6 +32,47 @@ void add_context_option(CLI::App& app, ModelOptions& options) {
       ->check(CLI::Range(1, 1 << 30));
 }
 
+void add_lora_option(CLI::App& app, ModelOptions& options) {
+  app.add_option("--lora", options.adapters,
+                 "a LoRA adapter (GGUF, or a PEFT folder) and its scale: FILE or FILE:0.5; may be "
+                 "repeated")
+      ->allow_extra_args(false);
+}
+
+namespace {
+
+// "FILE:SCALE" taken apart. What follows the last colon is a scale when it is a number.
+struct NamedAdapter {
+  std::string path;
+  float scale = 1.0f;
+};
+Result<NamedAdapter> parse_adapter(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  if (colon == std::string::npos) return NamedAdapter{text};
+  NamedAdapter named{text.substr(0, colon)};
+  const char* const end = text.data() + text.size();
+  const auto [next, error] = std::from_chars(text.data() + colon + 1, end, named.scale);
+  if (error != std::errc() || next != end) return NamedAdapter{text};
+  if (!std::isfinite(named.scale))
+    return errorf("--lora %s: the scale must be a finite number", text.c_str());
+  return named;
+}
+
+Status load_adapters(const ModelOptions& options, LoadedModel& loaded) {
+  std::vector<model::AdapterSet::Member> members;
+  for (const std::string& text : options.adapters) {
+    GEIST_ASSIGN(const NamedAdapter named, parse_adapter(text));
+    GEIST_ASSIGN(gguf::File file, model::open_adapter_file(named.path, loaded.model->config()));
+    GEIST_ASSIGN(auto adapter, model::LoraAdapter::load(std::move(file), *loaded.model));
+    members.push_back({std::move(adapter), named.scale});
+  }
+  if (!members.empty())
+    loaded.adapters = std::make_shared<const model::AdapterSet>(std::move(members));
+  return {};
+}
+
+}  // namespace
+
 Result<LoadedModel> load_model(const ModelOptions& options) {
   const auto begin = std::chrono::steady_clock::now();
   const auto path = find_model(options.model);
@@ -47,6 +90,7 @@ Result<LoadedModel> load_model(const ModelOptions& options) {
   auto loaded_model = model::Model::load(std::move(*file), load);
   if (!loaded_model.ok()) return loaded_model.error();
   loaded.model = std::move(*loaded_model);
+  if (Status status = load_adapters(options, loaded); !status) return status.error();
   loaded.load_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return loaded;
 }

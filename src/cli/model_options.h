@@ -5,10 +5,12 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "base/thread_pool.h"
 #include "engine/session.h"
+#include "model/lora.h"
 #include "model/model.h"
 #include "text/tokenizer.h"
 
@@ -23,15 +25,18 @@ struct ModelOptions {
   int threads = 0;          // 0: one for each processor this program may use
   int32_t context_max = 0;  // 0: the model's
   bool pack = true;
+  std::vector<std::string> adapters;  // FILE or FILE:SCALE
 };
 
-// Adds MODEL, -t and --no-pack; add_context_option() adds -c.
+// Adds MODEL, -t and --no-pack; add_context_option() adds -c, add_lora_option() --lora.
 void add_model_options(CLI::App& app, ModelOptions& options);
 void add_context_option(CLI::App& app, ModelOptions& options);
+void add_lora_option(CLI::App& app, ModelOptions& options);
 
 struct LoadedModel {
   std::unique_ptr<ThreadPool> pool;
   std::unique_ptr<model::Model> model;
+  std::shared_ptr<const model::AdapterSet> adapters;  // null: none
   double load_s = 0;
 };
 

@@ -26,7 +26,9 @@ uint64_t pages_for(int64_t tokens) {
 }  // namespace
 
 Session::Session(const model::Model& model, const SessionOptions& options)
-    : model_(&model), context_max_(context_limit(model.config(), options)) {}
+    : model_(&model),
+      context_max_(context_limit(model.config(), options)),
+      adapters_(options.adapters) {}
 
 uint64_t Session::kv_bytes() const {
   return sequence_.pages.size() * static_cast<uint64_t>(model_->config().page_floats) *
@@ -112,7 +114,8 @@ void Runner::take(Session& session, int32_t count, const PassOptions& options) {
     batch_.push_back({.id = session.tokens_[static_cast<size_t>(position)],
                       .sequence = &sequence,
                       .pos = position,
-                      .want_output = options.on_row ? position >= options.row_from : last});
+                      .want_output = options.on_row ? position >= options.row_from : last,
+                      .adapters = session.adapters_.get()});
   }
 }
 

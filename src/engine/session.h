@@ -18,11 +18,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "base/result.h"
 #include "base/thread_pool.h"
+#include "model/lora.h"
 #include "model/model.h"
 
 namespace geist::engine {
@@ -31,6 +33,8 @@ using text::TokenId;
 
 struct SessionOptions {
   int32_t context_max = 0;  // tokens this session may hold; 0: what the model was trained for
+  // Applied to all its tokens; null: none. Sessions that share pages share their set.
+  std::shared_ptr<const model::AdapterSet> adapters = nullptr;
 };
 
 // One timeline. Not thread-safe; different sessions may be used from different threads, forks
@@ -56,6 +60,7 @@ class Session {
   int32_t length() const { return static_cast<int32_t>(tokens_.size()); }
   int32_t pending() const { return length() - sequence_.length; }  // tokens not yet computed
   int32_t context_max() const { return context_max_; }
+  const model::AdapterSet* adapters() const { return adapters_.get(); }  // null: none
   uint64_t kv_bytes() const;  // of all pages, shared ones included
 
   // The logits after the last token, [vocab]. Empty while tokens are pending, and in an empty
@@ -68,6 +73,7 @@ class Session {
 
   const model::Model* model_;
   int32_t context_max_;
+  std::shared_ptr<const model::AdapterSet> adapters_;
   std::vector<TokenId> tokens_;
   std::vector<uint32_t> labels_;  // of pending tokens only
   model::Sequence sequence_;      // of computed tokens

@@ -387,6 +387,12 @@ const HfArch* find_hf_arch(std::string_view model_type) {
   return nullptr;
 }
 
+const HfArch* find_hf_arch_of_gguf(std::string_view architecture) {
+  for (const HfArch& arch : kArchs)
+    if (arch.gguf == architecture) return &arch;
+  return nullptr;
+}
+
 std::string hf_arch_names() {
   std::string names;
   for (const HfArch& arch : kArchs)

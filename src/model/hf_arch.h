@@ -84,6 +84,8 @@ struct HfArch {
 
 // Null when not known.
 const HfArch* find_hf_arch(std::string_view model_type);
+// The first that becomes this general.architecture: tensor names and layouts of all of them agree.
+const HfArch* find_hf_arch_of_gguf(std::string_view architecture);
 // "llama, mistral, ..." for messages.
 std::string hf_arch_names();
 

@@ -142,6 +142,7 @@ std::optional<HfConfig> HfConfig::object(Names names) const {
 }
 
 bool HfConfig::has(const char* name) const { return impl_->find({name}) != nullptr; }
+bool HfConfig::empty() const { return impl_->json->empty(); }
 Status HfConfig::status() const { return *impl_->status; }
 const std::string& HfConfig::file() const { return impl_->file; }
 

@@ -33,6 +33,7 @@ class HfConfig {
   std::vector<int64_t> integers(Names names) const;
   std::optional<HfConfig> object(Names names) const;
   bool has(const char* name) const;
+  bool empty() const;
 
   // The first value that was of the wrong kind, over this object and all that came out of it.
   Status status() const;

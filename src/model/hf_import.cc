@@ -1,7 +1,6 @@
 #include "model/hf_import.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cstring>
 #include <filesystem>
 #include <map>
@@ -11,6 +10,7 @@
 #include "gguf/safetensors.h"
 #include "model/hf_arch.h"
 #include "model/hf_config.h"
+#include "model/hf_names.h"
 #include "model/hf_tensor.h"
 #include "model/hf_tokenizer.h"
 
@@ -37,57 +37,6 @@ bool is_ignored(std::string_view name) {
   });
 }
 
-// A tensor's name taken apart: "model.layers.3.mlp.up_proj.weight" is "model.layers.#.mlp.up_proj",
-// {3}, ".weight".
-struct ParsedName {
-  std::string pattern, ending;
-  std::vector<int64_t> numbers;
-};
-
-ParsedName parse_name(std::string name, std::string_view prefix) {
-  // Models of text inside models of several modalities: "language_model.model.x" or
-  // "model.language_model.x".
-  if (const auto at = name.find("language_model."); at != std::string::npos) name.erase(at, 15);
-  if (prefix != "bert." && name.starts_with("bert.")) name.erase(0, 5);
-  if (!prefix.empty() && !name.starts_with(prefix) && !name.starts_with("lm_head"))
-    name.insert(0, prefix);
-  ParsedName parsed;
-  for (const std::string_view ending : {".weight", ".bias"})
-    if (name.ends_with(ending)) {
-      parsed.ending = ending;
-      name.resize(name.size() - ending.size());
-      break;
-    }
-  for (size_t i = 0; i < name.size();) {
-    size_t end = i;
-    while (end < name.size() && end - i < 6 && std::isdigit(static_cast<unsigned char>(name[end])))
-      ++end;
-    const bool whole =
-        end > i && (i == 0 || name[i - 1] == '.') && (end == name.size() || name[end] == '.');
-    if (whole) {
-      parsed.numbers.push_back(std::stol(name.substr(i, end - i)));
-      parsed.pattern += '#';
-    } else {
-      end = std::max(end, i + 1);
-      parsed.pattern.append(name, i, end - i);
-    }
-    i = end;
-  }
-  return parsed;
-}
-
-std::string gguf_name(std::string_view rule, const ParsedName& parsed) {
-  std::string name;
-  for (const char c : rule) {
-    if (c == '#') {
-      name += std::to_string(parsed.numbers[0]);
-    } else {
-      name += c;
-    }
-  }
-  return name + parsed.ending;
-}
-
 bool has_output_matrix(const HfArch& arch) {
   return std::any_of(arch.rules.begin(), arch.rules.end(), [](std::span<const TensorRule> rules) {
     return std::any_of(rules.begin(), rules.end(),
@@ -109,56 +58,13 @@ struct Planner {
     return errorf("%s: tensor '%.200s' %s", folder.c_str(), tensor.name.c_str(), what);
   }
 
-  Status add(const SafeTensor& tensor, const TensorRule& rule, const ParsedName& parsed);
+  Status add(const SafeTensor& tensor, const TensorRule& rule, const HfName& parsed);
   Status add_stack(const std::string& name, const std::map<int64_t, const SafeTensor*>& members);
-  Status choose_rows(const SafeTensor& tensor, TensorOp op, TensorRecipe* recipe) const;
   Status finish(TensorRecipe recipe);
 };
 
 std::vector<int64_t> reversed(const std::vector<int64_t>& shape) {
   return {shape.rbegin(), shape.rend()};
-}
-
-// Where row r of the result comes from. HALF is half of a head: GGUF's pair (2i, 2i + 1) is (i, i +
-// half) here.
-int64_t rope_row(int64_t r, int64_t head_rows) {
-  const int64_t in_head = r % head_rows;
-  return r - in_head + in_head / 2 + in_head % 2 * (head_rows / 2);
-}
-
-// [group][q_per_group heads of q, k, v][n] to [q; k; v].
-int64_t qkv_row(int64_t r, int64_t groups, int64_t q_per_group, int64_t n) {
-  const int64_t q_rows = groups * q_per_group * n, kv_rows = groups * n;
-  int64_t head = 0, group = 0;
-  if (r < q_rows) {
-    group = r / n / q_per_group;
-    head = r / n % q_per_group;
-  } else {
-    group = (r - q_rows) % kv_rows / n;
-    head = q_per_group + (r - q_rows) / kv_rows;
-  }
-  return (group * (q_per_group + 2) + head) * n + r % n;
-}
-
-Status Planner::choose_rows(const SafeTensor& tensor, TensorOp op, TensorRecipe* recipe) const {
-  const int64_t rows = tensor.shape[0];
-  recipe->row_length = tensor.elements() / rows;
-  if (op == TensorOp::kRopeQ || op == TensorOp::kRopeK) {
-    const int64_t heads = op == TensorOp::kRopeQ ? shape.heads : shape.kv_heads;
-    if (rows % heads != 0 || rows / heads % 2 != 0)
-      return fault(tensor, "does not have a whole, even number of rows a head");
-    recipe->row_of = [n = rows / heads](int64_t r) { return std::pair(size_t{0}, rope_row(r, n)); };
-    return {};
-  }
-  const int64_t groups = op == TensorOp::kQkvByHead ? shape.heads : shape.kv_heads;
-  const int64_t q_per_group = shape.heads / groups;
-  if (shape.heads % groups != 0 || rows % (groups * (q_per_group + 2)) != 0)
-    return fault(tensor, "does not have a whole number of rows a head");
-  const int64_t n = rows / (groups * (q_per_group + 2));
-  recipe->row_of = [=](int64_t r) {
-    return std::pair(size_t{0}, qkv_row(r, groups, q_per_group, n));
-  };
-  return {};
 }
 
 // Half of the rows of each expert: [experts][2 F][H], first or second F.
@@ -172,7 +78,7 @@ Status choose_expert_half(const SafeTensor& tensor, bool second, TensorRecipe* r
   return {};
 }
 
-Status Planner::add(const SafeTensor& tensor, const TensorRule& rule, const ParsedName& parsed) {
+Status Planner::add(const SafeTensor& tensor, const TensorRule& rule, const HfName& parsed) {
   if (tensor.shape.empty() || tensor.elements() == 0) return fault(tensor, "is empty or a scalar");
   if (!parsed.numbers.empty() && parsed.numbers[0] >= shape.blocks)
     return fault(tensor, "belongs to a block beyond num_hidden_layers of config.json");
@@ -211,7 +117,7 @@ Status Planner::add(const SafeTensor& tensor, const TensorRule& rule, const Pars
     case TensorOp::kRopeK:
     case TensorOp::kQkvByHead:
     case TensorOp::kQkvByGroup:
-      GEIST_TRY(choose_rows(tensor, rule.op, &recipe));
+      GEIST_TRY(choose_hf_rows(rule.op, shape.heads, shape.kv_heads, folder, &recipe));
       break;
     default:
       break;
@@ -251,7 +157,7 @@ Status plan_all(const SafeTensors& tensors, bool tied, Planner* planner) {
   std::set<std::string_view> unplaced;
   for (const SafeTensor& tensor : tensors.tensors()) {
     if (is_ignored(tensor.name)) continue;
-    const ParsedName parsed = parse_name(tensor.name, planner->arch.prefix);
+    const HfName parsed = parse_hf_name(tensor.name, planner->arch.prefix);
     bool placed = tied && (parsed.pattern == "lm_head" || parsed.pattern == "embed_out");
     for (const auto& rules : planner->arch.rules)
       for (const TensorRule& rule : rules) {

@@ -13,6 +13,7 @@
 #include "model/hf_tokenizer.h"
 #include "model/load_tokenizer.h"
 #include "model/model.h"
+#include "tests/support/safetensors_bytes.h"
 #include "tests/support/shared_data.h"
 
 namespace geist::model {
@@ -21,30 +22,9 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
-// A row-major tensor as a safetensors file holds it.
-struct HfTensor {
-  std::string dtype;
-  std::vector<int64_t> shape;
-  std::string bytes;
-};
-using HfTensors = std::map<std::string, HfTensor>;
-
-std::string safetensors_bytes(const HfTensors& tensors) {
-  std::string header = "{", data;
-  for (const auto& [name, tensor] : tensors) {
-    std::string shape;
-    for (const int64_t dim : tensor.shape)
-      shape += (shape.empty() ? "" : ",") + std::to_string(dim);
-    header += (header.size() > 1 ? ",\"" : "\"") + name + "\":{\"dtype\":\"" + tensor.dtype +
-              "\",\"shape\":[" + shape + "],\"data_offsets\":[" + std::to_string(data.size()) +
-              "," + std::to_string(data.size() + tensor.bytes.size()) + "]}";
-    data += tensor.bytes;
-  }
-  header += "}";
-  header.append((8 - header.size() % 8) % 8, ' ');
-  const uint64_t size = header.size();
-  return std::string(reinterpret_cast<const char*>(&size), 8) + header + data;
-}
+using testing::HfTensor;
+using testing::HfTensors;
+using testing::safetensors_bytes;
 
 HfTensor f32_tensor(std::vector<int64_t> shape, float start = 0) {
   HfTensor tensor{"F32", std::move(shape), {}};

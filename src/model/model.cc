@@ -6,6 +6,7 @@
 #include <new>
 
 #include "base/check.h"
+#include "model/lora.h"
 #include "model/pass.h"
 #include "model/registry.h"
 #include "model/weights.h"
@@ -55,6 +56,9 @@ Result<const Architecture*> architecture_of(const gguf::File& file) {
   if (!name)
     return errorf("%s: 'general.architecture' is missing; this is not a language model",
                   file.name().c_str());
+  if (is_adapter_file(file))
+    return errorf("%s: an adapter, not a model; give its model, and the adapter with --lora",
+                  file.name().c_str());
   if (const Architecture* found = find_architecture(*name)) return found;
   std::string known;
   for (const Architecture& a : architectures())
@@ -77,6 +81,11 @@ Result<const kernels::Kernels*> choose_kernels(const LoadOptions& options) {
 Model::Model() = default;
 Model::~Model() = default;
 
+Result<Config> read_model_config(const gguf::File& file) {
+  GEIST_ASSIGN(const Architecture* architecture, architecture_of(file));
+  return read_config(file, architecture->name, architecture->traits);
+}
+
 Result<std::unique_ptr<Model>> Model::load(gguf::File file, const LoadOptions& options) try {
   GEIST_ASSIGN(const kernels::Kernels* kernels, choose_kernels(options));
   GEIST_ASSIGN(const Architecture* architecture, architecture_of(file));
@@ -97,6 +106,7 @@ Result<std::unique_ptr<Model>> Model::load(gguf::File file, const LoadOptions& o
   model->load_weights(loader);
   GEIST_TRY(loader.status());
   model->vectors_ = loader.vectors();
+  model->note_uses(loader);
 
   model->packed_ = std::make_unique<PackedWeights>();
   if (options.pack) {
@@ -107,6 +117,26 @@ Result<std::unique_ptr<Model>> Model::load(gguf::File file, const LoadOptions& o
   return model;
 } catch (const std::bad_alloc&) {
   return errorf("not enough memory to load the model");
+}
+
+void Model::note_uses(const Loader& loader) {
+  for (const Loader::Product& p : loader.products()) {
+    TensorUse& use = uses_[p.tensor->name];
+    use.is_expert = p.is_expert;
+    if (!p.is_expert) use.product = p.matrix;
+  }
+  for (const Loader::Product& t : loader.tables()) uses_[t.tensor->name].table = t.matrix;
+  // An embedding table that is the output head too.
+  const auto embedding = uses_.find("token_embd.weight");
+  if (embedding != uses_.end() && embedding->second.product != nullptr) {
+    uses_["output.weight"].product = embedding->second.product;
+    embedding->second.product = nullptr;
+  }
+}
+
+Model::TensorUse Model::find_tensor(std::string_view name) const {
+  const auto found = uses_.find(name);
+  return found == uses_.end() ? TensorUse{} : found->second;
 }
 
 int64_t Model::packed_bytes() const { return packed_->bytes(); }

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -18,6 +19,7 @@
 #include "base/thread_pool.h"
 #include "gguf/gguf.h"
 #include "kernels/kernels.h"
+#include "kernels/matmul.h"
 #include "model/config.h"
 #include "model/rope.h"
 #include "text/tokenizer.h"
@@ -40,12 +42,15 @@ struct Sequence {
   int32_t length = 0;  // tokens, the reserved ones included
 };
 
+class AdapterSet;
+
 struct BatchToken {
   text::TokenId id;
   Sequence* sequence;
   int32_t pos;  // position in its sequence; tokens of a sequence come in ascending order
-  uint64_t visible_labels = ~0ull;  // pages with other labels are not attended to
-  bool want_output = true;          // whether a row of output is computed for it
+  uint64_t visible_labels = ~0ull;       // pages with other labels are not attended to
+  bool want_output = true;               // whether a row of output is computed for it
+  const AdapterSet* adapters = nullptr;  // lora.h; one set for all tokens of a sequence
 };
 
 // Scratch memory of forward passes; reused, grows to the largest batch. One pass at a time.
@@ -67,6 +72,9 @@ struct LoadOptions {
   std::function<void(double done)> progress = {};  // of packing, 0..1; may be empty
 };
 
+// The architecture's name and numbers of a file, checked; no tensor is looked at.
+Result<Config> read_model_config(const gguf::File& file);
+
 class Loader;
 class PackedWeights;
 class Pass;
@@ -85,6 +93,15 @@ class Model {
   const Config& config() const { return config_; }
   const gguf::File& file() const { return file_; }
   const kernels::Kernels& kernels() const { return *kernels_; }
+
+  // The matrices made of a tensor, by its name in the file: what products multiply by, and what
+  // rows are looked up in. "output.weight" is the output head also where it is the embedding table.
+  struct TensorUse {
+    const kernels::Matrix* product = nullptr;
+    const kernels::Matrix* table = nullptr;
+    bool is_expert = false;  // one of many in the tensor; not in `product`
+  };
+  TensorUse find_tensor(std::string_view name) const;
 
   // Bytes of packed weights; 0 when products read the file's own layout.
   int64_t packed_bytes() const;
@@ -125,6 +142,8 @@ class Model {
   const kernels::Kernels* kernels_ = nullptr;
   std::unique_ptr<PackedWeights> packed_;
   std::vector<VectorSource> vectors_;
+  void note_uses(const Loader& loader);
+  std::map<std::string, TensorUse, std::less<>> uses_;
 };
 
 // Makes a page this holder's own, for writing: one that another sequence holds too is copied.

@@ -35,6 +35,7 @@ Pass::Pass(const Model& model, std::span<const BatchToken> batch, Output output,
     if (token.want_output) ws_.wanted.push_back(t);
   }
   collect_sequences();
+  collect_adapters();
 }
 
 // Lists the distinct sequences with their pages, and finds each token's place. Tokens of a sequence
@@ -81,6 +82,7 @@ Rows Pass::embed(const Matrix& table) {
     for (int64_t t = begin; t < end; ++t)
       kernels::matrix_row(table, batch_[static_cast<size_t>(t)].id, x.row(t));
   });
+  if (!ws_.adapter_groups.empty()) adapt_embedding(table, x);
   return x;
 }
 
@@ -115,6 +117,7 @@ void Pass::norm(Rows in, const Norm& norm, Rows out) {
 void Pass::multiply(Rows in, std::span<const kernels::MatmulJob> jobs) {
   ws_.activations.set(in.data, in.count, in.width, in.stride);
   kernels::matmul(kernels_, pool_, ws_.activations, jobs);
+  if (!ws_.adapter_groups.empty()) adapt(in, jobs);
 }
 
 void Pass::linear(Rows in, const Linear& linear, Rows out) {

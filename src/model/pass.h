@@ -81,6 +81,11 @@ class Pass {
   void not_on_tape(const char* operation) {
     if (tape_ != nullptr) tape_->other(operation);
   }
+  void collect_adapters();
+  void adapt(Rows in, std::span<const kernels::MatmulJob> jobs);
+  void add_adapters(Rows in, std::span<const kernels::MatmulJob> jobs,
+                    std::span<const int64_t> rows);
+  void adapt_embedding(const Matrix& table, Rows x);
 
   // Calls f(begin, end) over [0, count), split over threads when the work is worth it.
   template <typename F>

@@ -123,7 +123,7 @@ void Loader::table(Matrix& out, const std::string& name, int64_t rows, int64_t c
   const gguf::Tensor* tensor = find(name, need, {cols, rows});
   if (tensor == nullptr) return;
   out = view(*tensor, 0, rows);
-  tables_.push_back(tensor);
+  tables_.push_back({&out, tensor});
 }
 
 void Loader::output_head(Linear& out, const Matrix& embedding) {
@@ -140,13 +140,15 @@ void Loader::experts(ExpertLinear& out, int layer, const char* role, int64_t row
     if (tensor == nullptr) return;
     for (int64_t e = 0; e < count; ++e) {
       out.w[static_cast<size_t>(e)] = view(*tensor, e * rows, rows);
-      products_.push_back({&out.w[static_cast<size_t>(e)], tensor});
+      products_.push_back({&out.w[static_cast<size_t>(e)], tensor, true});
     }
     vector(out.bias, base + "_exps.bias", {rows, count}, Need::kOptional);
     return;
   }
-  for (int64_t e = 0; e < count; ++e)
+  for (int64_t e = 0; e < count; ++e) {
     matrix(out.w[static_cast<size_t>(e)], base + "." + std::to_string(e) + ".weight", rows, cols);
+    if (ok()) products_.back().is_expert = true;
+  }
 }
 
 void PackedWeights::pack(const Loader& loader, const kernels::Kernels& kernels, ThreadPool& pool,
@@ -166,7 +168,8 @@ void PackedWeights::pack(const Loader& loader, const kernels::Kernels& kernels, 
   panels_ = {static_cast<std::byte*>(memory), [size](std::byte* p) { munmap(p, size); }};
   bytes_ = total;
 
-  const std::set<const gguf::Tensor*> tables(loader.tables().begin(), loader.tables().end());
+  std::set<const gguf::Tensor*> tables;
+  for (const Loader::Product& table : loader.tables()) tables.insert(table.tensor);
   const auto& products = loader.products();
   int64_t done = 0;
   for (size_t i = 0; i < products.size(); ++i) {

@@ -102,12 +102,13 @@ class Loader {
   struct Product {
     Matrix* matrix;
     const gguf::Tensor* tensor;
+    bool is_expert = false;
   };
   const std::vector<Product>& products() const { return products_; }
   // Vectors that were widened, with the tensor each comes from.
   const std::vector<VectorSource>& vectors() const { return vectors_; }
   // Tensors whose rows are looked up in the file.
-  const std::vector<const gguf::Tensor*>& tables() const { return tables_; }
+  const std::vector<Product>& tables() const { return tables_; }
 
  private:
   const gguf::Tensor* find(const std::string& name, Need need, std::initializer_list<int64_t> dims);
@@ -118,7 +119,7 @@ class Loader {
   Error error_;
   std::vector<Product> products_;
   std::vector<VectorSource> vectors_;
-  std::vector<const gguf::Tensor*> tables_;
+  std::vector<Product> tables_;
 };
 
 // "blk.7.attn_q" for (7, "attn_q").

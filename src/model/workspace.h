@@ -8,6 +8,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/matmul.h"
+#include "model/lora.h"
 #include "model/model.h"
 
 namespace geist::model {
@@ -55,6 +56,27 @@ class Workspace {
   std::vector<int32_t> expert_choice;
   std::vector<int64_t> expert_slot;   // [tokens * used]: row of the pair in expert order
   std::vector<int64_t> expert_first;  // [experts + 1]
+
+  // Adapters: the batch's sets with their tokens (and with those tokens' places in `wanted`), and
+  // the work of the product at hand.
+  struct AdapterGroup {
+    const AdapterSet* set;
+    std::vector<int64_t> tokens, wanted;
+  };
+  struct AdapterTerm {
+    size_t job;
+    const LoraPair* pair;
+    float factor;
+    float* low;  // [rows, rank]
+  };
+  struct AdapterBlock {
+    size_t begin, end;  // of terms
+    int64_t row;
+  };
+  std::vector<AdapterGroup> adapter_groups;
+  std::vector<AdapterTerm> adapter_terms;
+  std::vector<AdapterBlock> adapter_blocks;
+  std::vector<kernels::MatmulJob> adapter_jobs;
 
  private:
   struct Free {
