@@ -1,0 +1,57 @@
+#include "train/stage_recipe.h"
+
+#include <algorithm>
+
+namespace geist::train {
+namespace {
+
+constexpr int64_t kStepsMax = int64_t{1} << 40, kRowsMax = 1 << 20;
+
+Status read_train(const RecipeTable& t, TrainerOptions* o) {
+  GEIST_TRY(t.read("steps", &o->optimizer.schedule.steps, {.min = 1, .max = kStepsMax}));
+  GEIST_TRY(t.read("batch_rows", &o->batch_rows, {.min = 1, .max = kRowsMax}));
+  o->rows_at_once = std::min(o->batch_rows, o->rows_at_once);
+  GEIST_TRY(t.read("rows_at_once", &o->rows_at_once, {.min = 1, .max = kRowsMax}));
+  GEIST_TRY(t.read("validate_every", &o->validate_every, {.min = 0, .max = kStepsMax}));
+  GEIST_TRY(t.read("checkpoint_every", &o->checkpoint_every, {.min = 0, .max = kStepsMax}));
+  return t.read("keep_checkpoints", &o->keep_checkpoints, {.min = 1, .max = 1000});
+}
+
+Status read_schedule(const RecipeTable& t, Schedule* s) {
+  std::string kind = "cosine";
+  GEIST_TRY(t.read_choice("schedule", &kind, {"cosine", "wsd", "constant"}));
+  s->kind = kind == "cosine" ? ScheduleKind::kCosine
+            : kind == "wsd"  ? ScheduleKind::kStableDecay
+                             : ScheduleKind::kConstant;
+  GEIST_TRY(t.read("warmup_steps", &s->warmup_steps, {.min = 0, .max = s->steps}));
+  s->decay_steps = s->steps / 5;
+  GEIST_TRY(t.read("decay_steps", &s->decay_steps, {.min = 0, .max = s->steps}));
+  return t.read("final_ratio", &s->final_ratio, {.min = 0, .max = 1});
+}
+
+Status read_optimizer(const RecipeTable& t, OptimizerOptions* o) {
+  std::string kind = "adamw";
+  GEIST_TRY(t.read_choice("kind", &kind, {"adamw", "muon"}));
+  o->kind = kind == "muon" ? OptimizerKind::kMuon : OptimizerKind::kAdamW;
+  GEIST_TRY(t.read("learning_rate", &o->learning_rate, {.min = 0, .max = 10}));
+  GEIST_TRY(t.read("beta1", &o->beta1, {.min = 0, .max = 0.9999}));
+  GEIST_TRY(t.read("beta2", &o->beta2, {.min = 0, .max = 0.99999}));
+  GEIST_TRY(t.read("eps", &o->eps, {.min = 1e-30, .max = 1}));
+  GEIST_TRY(t.read("weight_decay", &o->weight_decay, {.min = 0, .max = 10}));
+  GEIST_TRY(t.read("clip", &o->clip, {.min = 0, .max = 1e9}));
+  GEIST_TRY(t.read("muon_learning_rate", &o->muon_learning_rate, {.min = 0, .max = 10}));
+  GEIST_TRY(t.read("muon_momentum", &o->muon_momentum, {.min = 0, .max = 0.9999}));
+  GEIST_TRY(t.read("average", &o->average, {.min = 0, .max = 0.99999}));
+  return read_schedule(t, &o->schedule);
+}
+
+}  // namespace
+
+Status read_trainer_tables(const RecipeTable& root, TrainerOptions* options) {
+  GEIST_ASSIGN(const RecipeTable train, root.table("train"));
+  GEIST_TRY(read_train(train, options));
+  GEIST_ASSIGN(const RecipeTable optimizer, root.table("optimizer"));
+  return read_optimizer(optimizer, &options->optimizer);
+}
+
+}  // namespace geist::train
