@@ -15,6 +15,7 @@
 
 #include <functional>
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace CLI {
@@ -34,6 +35,9 @@ struct Command {
   std::string_view examples;  // lines shown at the end of --help, without indentation
   std::function<int()> (*configure)(CLI::App& app);
 };
+
+// The examples of a command as its --help shows them.
+std::string example_lines(std::string_view examples);
 
 // All commands, in the order of --help.
 std::span<const Command> commands();

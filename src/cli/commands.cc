@@ -26,27 +26,28 @@ std::span<const Command> commands() {
   return kCommands;
 }
 
-namespace {
-
-constexpr const char* kIntroduction =
-    "Geist runs language models from GGUF files on the CPU, exactly.\n"
-    "MODEL is a file or a name in the model store ($GEIST_HOME, by default ~/.geist/models).";
-
-std::string indented(std::string_view text) {
+std::string example_lines(std::string_view examples) {
   std::string out = "Examples:\n  ";
-  for (const char c : text) {
+  for (const char c : examples) {
     out += c;
     if (c == '\n') out += "  ";
   }
   return out;
 }
 
-// "geist help" and "geist help NAME" are "geist --help" and "geist NAME --help".
+namespace {
+
+constexpr const char* kIntroduction =
+    "Geist runs language models from GGUF files on the CPU, exactly.\n"
+    "MODEL is a file or a name in the model store ($GEIST_HOME, by default ~/.geist/models).";
+
+// "geist help" and "geist help NAME" are "geist --help" and "geist NAME --help"; a NAME may be of
+// two words.
 std::vector<std::string> words_of(int argc, const char* const* argv) {
   std::vector<std::string> words(argv + 1, argv + argc);
   if (!words.empty() && words[0] == "help") {
     words.erase(words.begin());
-    words.resize(std::min<size_t>(words.size(), 1));
+    words.resize(std::min<size_t>(words.size(), 2));
     words.push_back("--help");
   }
   return words;
@@ -59,8 +60,10 @@ bool is_command(std::string_view word) {
 
 // CLI11 prints several lines for a usage error; we say one, and where to read more.
 int usage_error(const CLI::App& program, const CLI::ParseError& error) {
-  const auto chosen = program.get_subcommands();
-  const std::string where = chosen.empty() ? "" : " " + chosen[0]->get_name();
+  std::string where;
+  for (auto chosen = program.get_subcommands(); !chosen.empty();
+       chosen = chosen[0]->get_subcommands())
+    where += " " + chosen[0]->get_name();
   return usage("%s (see 'geist%s --help')", error.what(), where.c_str());
 }
 
@@ -75,7 +78,7 @@ int run_program(int argc, const char* const* argv) {
   std::vector<std::pair<CLI::App*, std::function<int()>>> configured;
   for (const Command& command : commands()) {
     CLI::App* app = program.add_subcommand(std::string(command.name), std::string(command.summary));
-    app->footer(indented(command.examples));
+    app->footer(example_lines(command.examples));
     configured.emplace_back(app, command.configure(*app));
   }
   try {

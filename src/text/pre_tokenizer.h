@@ -56,6 +56,8 @@ class PreTokenizer {
   // The name whose passes these regular expressions are, as a tokenizer.json lists them; empty if
   // none.
   static std::string_view name_of_patterns(const std::vector<std::string>& patterns);
+  // The other way round; empty for names without a list of their own.
+  static std::vector<std::string> patterns_of_name(std::string_view name);
 
   // Gives the end of each word, ascending, in batches; the last is text.size().
   void split(std::string_view text,

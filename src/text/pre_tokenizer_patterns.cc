@@ -90,4 +90,11 @@ std::string_view PreTokenizer::name_of_patterns(const std::vector<std::string>& 
   return {};
 }
 
+std::vector<std::string> PreTokenizer::patterns_of_name(std::string_view name) {
+  for (const Known& known : known_patterns())
+    if (known.name == name && known.patterns.back() != kBloom)
+      return {known.patterns.begin(), known.patterns.end()};
+  return {};
+}
+
 }  // namespace geist::text

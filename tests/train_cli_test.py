@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""geist train from outside: files, messages, exit codes, Ctrl-C.
+
+usage: train_cli_test.py GEIST [unittest arguments]
+"""
+import json
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+GEIST = sys.argv[1] if len(sys.argv) > 1 else "geist"
+TIMEOUT_S = 120
+
+
+class Case(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="geist-train-"))
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.folder)
+
+    def geist(self, *arguments, input=b"", code=0):
+        run = subprocess.run([GEIST, *map(str, arguments)], input=input, capture_output=True, timeout=TIMEOUT_S)
+        self.assertEqual(run.returncode, code, run.stderr.decode())
+        return run
+
+    def file(self, name, contents):
+        path = self.folder / name
+        path.write_text(contents)
+        return path
+
+
+def english(paragraphs):
+    """Text with enough to merge in it, the same at every call."""
+    words = "the little fox went over to a green hill and saw three birds by an old tree".split()
+    lines = []
+    for i in range(paragraphs):
+        lines.append(" ".join(words[(i * 7 + k * k) % len(words)] for k in range(12 + i % 5)) + ".")
+    return "\n".join(lines) + "\n"
+
+
+class Tokenizer(Case):
+    def test_help_and_usage(self):
+        self.assertIn(b"tokenizer", self.geist("train", "--help").stdout)
+        self.assertIn(b"--vocab", self.geist("help", "train", "tokenizer").stdout)
+        run = self.geist("train", "tokenizer", code=2)
+        self.assertIn(b"geist train tokenizer --help", run.stderr)
+        self.assertEqual(run.stderr.count(b"\n"), 1)
+        self.geist("train", "nothing", code=2)
+
+    def test_same_file_on_any_thread_count_and_text_comes_back(self):
+        text = self.file("text.txt", english(3000))
+        chats = self.file("chats.jsonl", json.dumps({"text": "a fox, 中文"}) + "\n")
+        files = []
+        for threads in (1, 2, 3):
+            out = self.folder / f"tok{threads}.gguf"
+            self.geist("train", "tokenizer", "--data", text, chats, "--vocab", 320, "--out", out, "-t", threads)
+            files.append(out.read_bytes())
+        self.assertEqual(files[0], files[1])
+        self.assertEqual(files[0], files[2])
+        said = "The fox\tsaw 12 birds. 中文 \U0001f98a\n"
+        ids = self.geist("tokenize", out, "--json", input=said.encode()).stdout
+        self.assertLess(len(json.loads(ids)), len(said.encode()))
+        back = self.geist("detokenize", out, input=ids).stdout
+        self.assertIn(said.strip().encode(), back)
+
+    def test_json_gives_the_same_ids(self):
+        text = self.file("text2.txt", english(500))
+        gguf, js = self.folder / "t.gguf", self.folder / "tokenizer.json"
+        self.geist("train", "tokenizer", "--data", text, "--vocab", 300, "--out", gguf, "--json", js)
+        said = english(20).encode()
+        self.assertEqual(self.geist("tokenize", gguf, "--json", input=said).stdout,
+                         self.geist("tokenize", js, "--json", input=said).stdout)
+
+    def test_faults_are_one_line_and_write_nothing(self):
+        out = self.folder / "none.gguf"
+        for data, message in [(self.folder / "absent.txt", b"absent.txt"),
+                              (self.file("bad.jsonl", '{"text": "a"}\n{"text"\n'), b"bad.jsonl:2:")]:
+            run = self.geist("train", "tokenizer", "--data", data, "--out", out, code=1)
+            self.assertIn(message, run.stderr)
+            self.assertEqual(run.stderr.strip().count(b"\n"), 0)
+            self.assertFalse(out.exists())
+
+    def test_interrupt_leaves_nothing(self):
+        big = self.folder / "big.jsonl"
+        with big.open("w") as f:
+            for i in range(60000):
+                f.write(json.dumps({"text": english(8)}) + "\n")
+        out = self.folder / "interrupted.gguf"
+        process = subprocess.Popen([GEIST, "train", "tokenizer", "--data", big, big, big, big, "--out", out],
+                                   stderr=subprocess.DEVNULL)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(TIMEOUT_S), 130)
+        self.assertEqual(list(self.folder.glob("interrupted*")), [])
+        big.unlink()
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[2:]])
