@@ -149,7 +149,9 @@ class Info(Case):
         self.assertEqual(info["context_length"], 256)
         self.assertEqual(info["vocab_size"], 286)
         self.assertTrue(info["chat_template"])
-        self.assertEqual(info["kv_bytes_per_token"], 2 * 2 * (16 + 16) * 4)  # layers, heads, K and V, f32
+        token = 2 * 2 * (16 + 16) * 4  # layers, heads, K and V, f32
+        self.assertEqual(info["kv"], {"bytes_per_token": token, "window_bytes_per_token": 0, "window": 0,
+                                      "context_bytes": token * 256})
         self.assertEqual(info["parameters"], sum(t["parameters"] for t in info["types"]))
         self.assertEqual(info["file_bytes"], os.path.getsize(self.model))
 

@@ -59,8 +59,10 @@ TEST(ModelFile, EveryVariantLoadsAndHasTheShapeOfItsFile) {
     ASSERT_TRUE(loaded.ok()) << variant << ": " << loaded.error().message;
     const model::Config& c = (*loaded)->config();
     EXPECT_EQ(c.vocab_size, 288) << variant;
-    EXPECT_EQ(c.page_floats, c.page_layer_floats * c.block_count) << variant;
-    EXPECT_GT(c.page_floats, 0) << variant;
+    for (const model::KvLayout& layout : c.kv_layouts)
+      EXPECT_EQ(layout.full_bytes + layout.window_bytes,
+                c.block_count * *kernels::kv_layer_bytes(layout.shape))
+          << variant;
     EXPECT_EQ(c.has_logits, variant.find("bert") == std::string::npos) << variant;
   }
 }

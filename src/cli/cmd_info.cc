@@ -6,16 +6,19 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "cli/command.h"
 #include "cli/output.h"
 #include "cli/store.h"
+#include "engine/session.h"
 #include "gguf/gguf.h"
 #include "model/hf_import.h"
 #include "model/lora.h"
 #include "model/lora_import.h"
+#include "model/registry.h"
 
 namespace geist::cli {
 namespace {
@@ -34,7 +37,7 @@ struct Info {
   int64_t context_length = 0, embedding_length = 0, block_count = 0, feed_forward_length = 0;
   int64_t head_count = 0, head_count_kv = 0, expert_count = 0, expert_used_count = 0,
           vocab_size = 0;
-  int64_t kv_bytes_per_token = 0;  // f32 keys and values of all layers
+  std::optional<model::Config> config;  // of an architecture that Geist runs
   bool chat_template = false;
 };
 
@@ -125,14 +128,48 @@ Result<Info> read_info(const gguf::File& file) {
   const int64_t kv_heads =
       reader.layer_sum("attention.head_count_kv", info.block_count, info.head_count);
   info.head_count_kv = kv_heads / layers;
-  const int64_t head_length = info.head_count > 0 ? info.embedding_length / info.head_count : 0;
-  const int64_t key = reader.integer("attention.key_length", head_length);
-  const int64_t value = reader.integer("attention.value_length", head_length);
-  info.kv_bytes_per_token = Reader::saturated(Reader::saturated(kv_heads, 4), key + value);
   info.vocab_size =
       *tokens != nullptr ? static_cast<int64_t>((*tokens)->size()) : reader.integer("vocab_size");
   if (!reader.status()) return reader.status().error();
+  if (const model::Architecture* known = model::find_architecture(info.architecture)) {
+    auto config = model::read_config(file, known->name, known->traits);
+    if (config.ok()) info.config = std::move(*config);
+  }
   return info;
+}
+
+// Keys and values in memory: what a token adds, of it in layers with a sliding window (which keep
+// that of the last tokens only), and all of it when the context is full.
+struct KvPlan {
+  uint64_t bytes_per_token, window_bytes_per_token, context_bytes;
+};
+
+KvPlan plan_kv(const model::Config& config) {
+  constexpr auto kType = model::KvType::kF32;
+  const model::KvLayout& layout = config.kv_layout(kType);
+  const int64_t live = engine::PassOptions().tokens_max + engine::kRewindTokens;
+  return {static_cast<uint64_t>(layout.full_bytes + layout.window_bytes) / kernels::kPageTokens,
+          static_cast<uint64_t>(layout.window_bytes) / kernels::kPageTokens,
+          model::kv_bytes_planned(config, kType, config.context_length, live)};
+}
+
+Json kv_json(const Info& info) {
+  if (!info.config) return nullptr;
+  const KvPlan plan = plan_kv(*info.config);
+  return {{"bytes_per_token", plan.bytes_per_token},
+          {"window_bytes_per_token", plan.window_bytes_per_token},
+          {"window", plan.window_bytes_per_token > 0 ? info.config->sliding_window : 0},
+          {"context_bytes", plan.context_bytes}};
+}
+
+std::string kv_text(const Info& info) {
+  if (!info.config) return "(not known: Geist does not run this file)";
+  const KvPlan plan = plan_kv(*info.config);
+  std::string text = human_bytes(static_cast<double>(plan.bytes_per_token)) + " a token";
+  if (plan.window_bytes_per_token > 0)
+    text += " (" + human_bytes(static_cast<double>(plan.window_bytes_per_token)) +
+            " of it kept for a window of " + std::to_string(info.config->sliding_window) + ")";
+  return text + ", " + human_bytes(static_cast<double>(plan.context_bytes)) + " at full context";
 }
 
 double bits_per_parameter(const Info& info) {
@@ -186,7 +223,7 @@ Json to_json(const gguf::File& file, const Info& info) {
           {"expert_count", info.expert_count},
           {"expert_used_count", info.expert_used_count},
           {"vocab_size", info.vocab_size},
-          {"kv_bytes_per_token", info.kv_bytes_per_token},
+          {"kv", kv_json(info)},
           {"tokenizer", info.tokenizer},
           {"pre_tokenizer", info.pre_tokenizer},
           {"chat_template", info.chat_template},
@@ -214,11 +251,7 @@ std::string to_text(const gguf::File& file, const Info& info) {
     rows.emplace_back("experts",
                       number(info.expert_count) + ", " + number(info.expert_used_count) + " used");
   }
-  const auto kv_bytes = static_cast<double>(info.kv_bytes_per_token);
-  rows.emplace_back("KV cache",
-                    human_bytes(kv_bytes) + " a token, " +
-                        human_bytes(kv_bytes * static_cast<double>(info.context_length)) +
-                        " at full context");
+  rows.emplace_back("KV cache", kv_text(info));
   rows.emplace_back("tokenizer",
                     info.tokenizer.empty()
                         ? "(none)"

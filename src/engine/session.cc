@@ -19,8 +19,9 @@ int32_t context_limit(const model::Config& config, const SessionOptions& options
   return limit;
 }
 
-uint64_t pages_for(int64_t tokens) {
-  return static_cast<uint64_t>((tokens + kernels::kPageTokens - 1) / kernels::kPageTokens);
+// What a session of so many tokens holds at most.
+uint64_t kv_bytes_for(const model::Config& config, model::KvType type, int64_t tokens) {
+  return model::kv_bytes_planned(config, type, tokens, PassOptions().tokens_max + kRewindTokens);
 }
 
 }  // namespace
@@ -30,10 +31,7 @@ Session::Session(const model::Model& model, const SessionOptions& options)
       context_max_(context_limit(model.config(), options)),
       adapters_(options.adapters) {}
 
-uint64_t Session::kv_bytes() const {
-  return sequence_.pages.size() * static_cast<uint64_t>(model_->config().page_floats) *
-         sizeof(float);
-}
+uint64_t Session::kv_bytes() const { return model::kv_bytes(model_->config(), sequence_); }
 
 Status Session::append(std::span<const TokenId> tokens, uint32_t label) {
   const int32_t vocab_size = model_->config().vocab_size;
@@ -48,10 +46,8 @@ Status Session::append(std::span<const TokenId> tokens, uint32_t label) {
         "%lld tokens do not fit into a context of %d; shorten the text or enlarge the context",
         static_cast<long long>(total), context_max_);
   }
-  const uint64_t pages =
-      pages_for(total) - std::min<uint64_t>(pages_for(total), sequence_.pages.size());
-  const uint64_t bytes =
-      pages * static_cast<uint64_t>(model_->config().page_floats) * sizeof(float);
+  const uint64_t planned = kv_bytes_for(model_->config(), sequence_.kv_type, total);
+  const uint64_t bytes = planned - std::min(planned, kv_bytes());
   if (bytes >= kAdmissionCheckBytes) {
     const uint64_t available = available_memory_bytes();
     if (available > 0 && bytes > available) {
@@ -77,14 +73,15 @@ void Session::truncate(int32_t new_length) {
     labels_.resize(static_cast<size_t>(new_length - sequence_.length));
     return;
   }
+  const model::Config& config = model_->config();
+  const int32_t usable = model::usable_length(config, sequence_, new_length);
   labels_.clear();
-  auto& pages = sequence_.pages;
-  while (!pages.empty() && pages.back()->first_pos >= new_length) pages.pop_back();
-  if (!pages.empty() && pages.back()->first_pos + pages.back()->count > new_length) {
-    model::make_own(pages.back());
-    pages.back()->count = new_length - pages.back()->first_pos;
+  for (const auto& page : sequence_.pages) {  // what must be computed again keeps its labels
+    const int32_t begin = std::max(page->first_pos, usable);
+    const int32_t end = std::min(page->first_pos + page->count, new_length);
+    if (begin < end) labels_.insert(labels_.end(), static_cast<size_t>(end - begin), page->label);
   }
-  sequence_.length = new_length;
+  model::truncate(config, sequence_, usable);
 }
 
 struct Runner::Share {
@@ -166,6 +163,8 @@ int32_t Runner::pass(std::span<Session* const> sessions, const PassOptions& opti
   model_->forward(batch_, options.output, *workspace_, *pool_, rows_.data());
   const float* rows = rows_.data();
   for (const Share& share : shares) {
+    model::Sequence& sequence = share.session->sequence_;
+    model::drop_expired(config, sequence, std::max(0, sequence.length - kRewindTokens));
     deliver(share, rows, options);
     rows += int64_t{share.rows} * width;
   }

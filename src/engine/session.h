@@ -12,8 +12,10 @@
 // what else is in a pass, the caller may schedule as it likes, stop between passes, and never
 // changes a bit of any answer.
 //
-// Pages (model/model.h) hold kernels::kPageTokens tokens. A full page is immutable and shared by
+// Pages (model/page.h) hold kernels::kPageTokens tokens. A full page is immutable and shared by
 // forks; the open one at the end is copied before it is written when someone else holds it too.
+// After each pass the keys and values of sliding-window layers that no later token sees are given
+// up, but for those that going back by kRewindTokens needs.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +32,9 @@
 namespace geist::engine {
 
 using text::TokenId;
+
+// A session goes back this far without computing a token twice, whatever the model's windows.
+inline constexpr int32_t kRewindTokens = 128;
 
 struct SessionOptions {
   int32_t context_max = 0;  // tokens this session may hold; 0: what the model was trained for
@@ -53,7 +58,9 @@ class Session {
   Status append(std::span<const TokenId> tokens, uint32_t label = 0);
   Status append(TokenId token) { return append({&token, 1}); }
 
-  // Goes back to the first `length` tokens (0 <= length <= length()), dropping the rest.
+  // Goes back to the first `length` tokens (0 <= length <= length()), dropping the rest. Where the
+  // model has sliding windows and this goes back further than kRewindTokens, keys and values that
+  // it needs may be gone: then tokens are pending again.
   void truncate(int32_t length);
 
   std::span<const TokenId> tokens() const { return tokens_; }
@@ -61,7 +68,7 @@ class Session {
   int32_t pending() const { return length() - sequence_.length; }  // tokens not yet computed
   int32_t context_max() const { return context_max_; }
   const model::AdapterSet* adapters() const { return adapters_.get(); }  // null: none
-  uint64_t kv_bytes() const;  // of all pages, shared ones included
+  uint64_t kv_bytes() const;  // held now: of all pages, shared ones included
 
   // The logits after the last token, [vocab]. Empty while tokens are pending, and in an empty
   // session.

@@ -29,6 +29,11 @@ Tokens random_tokens(RandomStream& random, size_t count) {
   return out;
 }
 
+uint64_t page_bytes(const model::Model& model) {
+  const model::KvLayout& layout = model.config().kv_layout(model::KvType::kF32);
+  return static_cast<uint64_t>(layout.full_bytes + layout.window_bytes);
+}
+
 void compute(Runner& runner, Session& session, int32_t chunk = 512) {
   while (session.pending() > 0) {
     PassOptions options;
@@ -64,7 +69,7 @@ TEST(Session, AppendQueuesAndPassComputes) {
   EXPECT_EQ(runner.pass(session), 3);
   EXPECT_EQ(session.pending(), 0);
   EXPECT_EQ(session.logits().size(), static_cast<size_t>(tiny().config().vocab_size));
-  EXPECT_EQ(session.kv_bytes(), static_cast<uint64_t>(tiny().config().page_floats) * sizeof(float));
+  EXPECT_EQ(session.kv_bytes(), page_bytes(tiny()));
   EXPECT_EQ(runner.pass(session), 0);
   ASSERT_TRUE(session.append(7).ok());
   EXPECT_TRUE(session.logits().empty());
@@ -209,8 +214,7 @@ TEST(Session, LabelsStartPagesOfTheirOwn) {
   ASSERT_TRUE(session.append(Tokens{4, 5}, 1).ok());
   ASSERT_TRUE(session.append(Tokens{6}, 0).ok());
   compute(runner, session);
-  EXPECT_EQ(session.kv_bytes(),
-            3 * static_cast<uint64_t>(tiny().config().page_floats) * sizeof(float));
+  EXPECT_EQ(session.kv_bytes(), 3 * page_bytes(tiny()));
 }
 
 TEST(Session, ForksRunInThreadsOfTheirOwn) {

@@ -279,14 +279,16 @@ struct Attention {
       o[i] = tile.row[active[i].row].o;
       end_max = active[i].end > end_max ? active[i].end : end_max;
     }
-    const float* k = page.k + static_cast<int64_t>(kv_head) * shape.key_dim * kPageTokens;
+    const KvBlock block = kv_block({shape.kv_heads, shape.key_dim, shape.value_dim});
+    const std::byte* head = page.data + kv_head * block.bytes;
+    const float* k = reinterpret_cast<const float*>(head);
     in_parts<kBlockRows>(count, 0, [&]<int kRows>(int i) {
       score_rows<kRows>(q + i, k, shape.key_dim, end_max, score + i * kPageTokens);
     });
 
     softmax_rows(shape, page, tile, active, count, score, c);
 
-    const float* v = page.v + static_cast<int64_t>(kv_head) * shape.value_dim * kPageTokens;
+    const float* v = reinterpret_cast<const float*>(head + block.values);
     for (int first = 0; first < count;) {  // rows that see the same keys go together
       const int32_t begin = active[first].begin, end = active[first].end;
       int last = first + 1;

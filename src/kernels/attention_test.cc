@@ -19,11 +19,22 @@ namespace {
 using Floats = std::vector<float>;
 constexpr float kInf = std::numeric_limits<float>::infinity();
 
+KvShape kv_shape(const AttentionShape& s) { return {s.kv_heads, s.key_dim, s.value_dim}; }
+
+const float* keys_of(const AttentionShape& s, const std::byte* page, int kv_head) {
+  return reinterpret_cast<const float*>(page + kv_head * kv_block(kv_shape(s)).bytes);
+}
+
+const float* values_of(const AttentionShape& s, const std::byte* page, int kv_head) {
+  const KvBlock block = kv_block(kv_shape(s));
+  return reinterpret_cast<const float*>(page + kv_head * block.bytes + block.values);
+}
+
 // ---- the reference
 
 float score_of(const AttentionShape& s, const AttentionPage& page, const AttentionQuery& query,
                const float* q, int head, int kv_head, int j) {
-  const float* k = page.k + static_cast<int64_t>(kv_head) * s.key_dim * kPageTokens;
+  const float* k = keys_of(s, page.data, kv_head);
   float score = 0.0f;
   for (int d = 0; d < s.key_dim; ++d) score = std::fma(q[d], k[d * kPageTokens + j], score);
   score = score * s.scale;
@@ -65,7 +76,7 @@ void reference_head(const AttentionShape& s, const AttentionQuery& query, int he
       if (sees(query, page, j)) e[j] = det_expf(score[j] - top);
     }
     for (int i16 = 0; i16 < 16; ++i16) l[i16] = (l[i16] * c + e[i16]) + e[16 + i16];
-    const float* v = page.v + static_cast<int64_t>(kv_head) * s.value_dim * kPageTokens;
+    const float* v = values_of(s, page.data, kv_head);
     for (int d = 0; d < s.value_dim; ++d) {
       out[d] = out[d] * c;
       for (int j = 0; j < kPageTokens; ++j) {
@@ -93,7 +104,7 @@ void reference_head(const AttentionShape& s, const AttentionQuery& query, int he
 struct Case {
   AttentionShape shape;
   Floats slopes, sinks;
-  std::vector<Floats> k, v;  // a page each; places not in use hold NaN
+  std::vector<Floats> data;  // a page each; places not in use hold NaN
   std::vector<AttentionPage> pages;
   Floats q;
   std::vector<AttentionQuery> queries;  // without out
@@ -103,25 +114,21 @@ struct Case {
 std::unique_ptr<Case> make_case(AttentionShape shape, const std::vector<int>& counts) {
   auto c = std::make_unique<Case>();
   c->shape = shape;
-  const size_t k_size = static_cast<size_t>(shape.kv_heads) * shape.key_dim * kPageTokens;
-  const size_t v_size = static_cast<size_t>(shape.kv_heads) * shape.value_dim * kPageTokens;
+  const size_t size = static_cast<size_t>(*kv_layer_bytes(kv_shape(shape))) / sizeof(float);
   RandomStream random(11, "pages");
   const auto uniform = [&] { return static_cast<float>(random.next_double() * 4 - 2); };
   int pos = 0;
   for (size_t i = 0; i < counts.size(); ++i) {
-    Floats& k = c->k.emplace_back(k_size, std::nanf(""));
-    Floats& v = c->v.emplace_back(v_size, std::nanf(""));
-    for (int h = 0; h < shape.kv_heads; ++h) {
-      for (int j = 0; j < counts[i]; ++j) {
-        for (int d = 0; d < shape.key_dim; ++d) {
-          k[static_cast<size_t>((h * shape.key_dim + d) * kPageTokens + j)] = uniform();
-        }
-        for (int d = 0; d < shape.value_dim; ++d) {
-          v[static_cast<size_t>((h * kPageTokens + j) * shape.value_dim + d)] = uniform();
-        }
-      }
+    Floats& data = c->data.emplace_back(size, std::nanf(""));
+    auto* page = reinterpret_cast<std::byte*>(data.data());
+    Floats k(static_cast<size_t>(shape.kv_heads) * static_cast<size_t>(shape.key_dim));
+    Floats v(static_cast<size_t>(shape.kv_heads) * static_cast<size_t>(shape.value_dim));
+    for (int j = 0; j < counts[i]; ++j) {
+      std::generate(k.begin(), k.end(), uniform);
+      std::generate(v.begin(), v.end(), uniform);
+      kv_store(kv_shape(shape), page, j, k.data(), v.data());
     }
-    c->pages.push_back({k.data(), v.data(), counts[i], pos, static_cast<uint32_t>(i % 3)});
+    c->pages.push_back({page, counts[i], pos, static_cast<uint32_t>(i % 3)});
     pos += counts[i];
   }
   c->q = random_floats(int64_t{pos} * shape.heads * shape.key_dim, "q", 2.0f);
@@ -269,7 +276,7 @@ class ForbiddenMemory {
   ~ForbiddenMemory() { munmap(data_, bytes_); }
   ForbiddenMemory(const ForbiddenMemory&) = delete;
   ForbiddenMemory& operator=(const ForbiddenMemory&) = delete;
-  const float* data() const { return static_cast<const float*>(data_); }
+  const std::byte* data() const { return static_cast<const std::byte*>(data_); }
 
  private:
   size_t bytes_;
@@ -279,13 +286,13 @@ class ForbiddenMemory {
 TEST(AttentionMask, AnInvisiblePageIsNotRead) {
   const auto c = make_case(shape_of(8, 2, 64, 64), {32, 32, 32, 32, 32});
   const ForbiddenMemory memory(1 << 20);
-  ASSERT_NE(memory.data(), static_cast<const float*>(MAP_FAILED));
+  ASSERT_NE(memory.data(), static_cast<const std::byte*>(MAP_FAILED));
   for (AttentionQuery& query : c->queries) {
     query.visible_labels = 0b101;                     // pages 1 and 4 have label 1
     query.pos_begin = std::max(32, query.pos_begin);  // page 0 is out of the window
   }
   const Floats want = reference(*c);
-  for (const size_t page : {0, 1, 4}) c->pages[page].k = c->pages[page].v = memory.data();
+  for (const size_t page : {0, 1, 4}) c->pages[page].data = memory.data();
   for (const Kernels* k : all_kernels()) {
     EXPECT_TRUE(same_bytes(run(*k, *c, 64), want)) << k->name;
   }
@@ -313,14 +320,11 @@ TEST(AttentionMask, InvisibleKeysOfAVisiblePageMayHoldAnything) {
   const auto c = make_case(shape_of(4, 1, 32, 32), {32, 32, 32});
   for (AttentionQuery& query : c->queries) query.pos_begin = 10, query.pos_end = 75;
   const Floats want = reference(*c);
-  const auto spoil = [&](int page, int begin, int end) {
-    for (int j = begin; j < end; ++j) {
-      for (int d = 0; d < 32; ++d) {
-        c->k[static_cast<size_t>(page)][static_cast<size_t>(d * kPageTokens + j)] = std::nanf("");
-        c->v[static_cast<size_t>(page)][static_cast<size_t>(j * 32 + d)] =
-            d % 2 ? kInf : std::nanf("");
-      }
-    }
+  const auto spoil = [&](size_t page, int begin, int end) {
+    auto* data = reinterpret_cast<std::byte*>(c->data[page].data());
+    Floats k(32, std::nanf("")), v(32, kInf);
+    for (int d = 0; d < 32; d += 2) v[static_cast<size_t>(d)] = std::nanf("");
+    for (int j = begin; j < end; ++j) kv_store(kv_shape(c->shape), data, j, k.data(), v.data());
   };
   spoil(0, 0, 10);
   spoil(2, 11, 32);
@@ -361,7 +365,7 @@ TEST(AttentionReference, IsSoftmaxOfScores) {
       std::vector<double> weight;
       double total = 0;
       for (size_t p = 0; p <= t; ++p) {
-        const float* k = c->k[p / 32].data() + static_cast<int64_t>(h / 2) * 32 * kPageTokens;
+        const float* k = keys_of(c->shape, c->pages[p / 32].data, h / 2);
         double s = 0;
         for (int d = 0; d < 32; ++d) {
           s += double{c->queries[t].q[h * 32 + d]} *
@@ -374,8 +378,8 @@ TEST(AttentionReference, IsSoftmaxOfScores) {
         double want = 0;
         for (size_t p = 0; p <= t; ++p) {
           want += weight[p] / total *
-                  c->v[p / 32][(static_cast<size_t>(h / 2) * kPageTokens + p % 32) * 24 +
-                               static_cast<size_t>(d)];
+                  values_of(c->shape, c->pages[p / 32].data,
+                            h / 2)[p % 32 * 24 + static_cast<size_t>(d)];
         }
         EXPECT_NEAR(got[(t * 4 + static_cast<size_t>(h)) * 24 + static_cast<size_t>(d)], want,
                     1e-5);

@@ -92,17 +92,15 @@ void matmul(benchmark::State& state, const Kernels* k, TensorType type, int64_t 
 // ---- attention
 
 struct Pages {
-  Floats k, v;
+  Floats data;
   std::vector<AttentionPage> list;
   Pages(const AttentionShape& s, int64_t tokens) {
     const int64_t count = (tokens + kPageTokens - 1) / kPageTokens;
-    const int64_t k_size = int64_t{s.kv_heads} * s.key_dim * kPageTokens;
-    const int64_t v_size = int64_t{s.kv_heads} * s.value_dim * kPageTokens;
-    k = ramp(static_cast<size_t>(count * k_size));
-    v = ramp(static_cast<size_t>(count * v_size));
+    const int64_t bytes = *kv_layer_bytes({s.kv_heads, s.key_dim, s.value_dim});
+    data = ramp(static_cast<size_t>(count * bytes / 4));
     for (int64_t i = 0; i < count; ++i) {
       const int64_t left = tokens - i * kPageTokens;
-      list.push_back({k.data() + i * k_size, v.data() + i * v_size,
+      list.push_back({reinterpret_cast<const std::byte*>(data.data()) + i * bytes,
                       static_cast<int32_t>(left < kPageTokens ? left : kPageTokens),
                       static_cast<int32_t>(i * kPageTokens), 0});
     }

@@ -16,9 +16,8 @@ class Gemma2 final : public Model {
   };
 
   void load_weights(Loader& w) override {
-    constexpr int32_t kWindow = 4096, kPeriod = 2, kLayersOf27B = 46;
+    constexpr int32_t kLayersOf27B = 46;
     const int64_t n = config_.embedding_length;
-    if (config_.sliding_window == 0) config_.sliding_window = kWindow;
     // The 27B model scales scores by the width of a head as if heads divided the embedding.
     if (config_.block_count == kLayersOf27B && !config_.attention_scale_given)
       config_.attention_scale =
@@ -29,11 +28,11 @@ class Gemma2 final : public Model {
     layers_.resize(static_cast<size_t>(config_.block_count));
     for (int i = 0; i < config_.block_count; ++i) {
       Layer& l = layers_[static_cast<size_t>(i)];
-      const bool local = config_.is_local_layer(i, kPeriod);
+      const bool local = config_.window_of(i) > 0;
       w.norm(l.attn_norm, block_name(i, "attn_norm"), {n});
       load_attention(w, l.attention, i);
       l.attention.rope = local ? &rope_local_ : &rope_;
-      l.attention.window = local ? config_.sliding_window : 0;
+      l.attention.window = config_.window_of(i);
       w.norm(l.attn_post_norm, block_name(i, "post_attention_norm"), {n});
       w.norm(l.ffn_norm, block_name(i, "ffn_norm"), {n});
       load_gated_mlp(w, l.mlp, i);
@@ -68,7 +67,9 @@ class Gemma2 final : public Model {
 }  // namespace
 
 Architecture architecture_gemma2() {
-  return {"gemma2", {.norm_kind = NormKind::kRms}, make_model<Gemma2>};
+  return {"gemma2",
+          {.norm_kind = NormKind::kRms, .local_layer_period = 2, .sliding_window = 4096},
+          make_model<Gemma2>};
 }
 
 }  // namespace geist::model

@@ -17,7 +17,7 @@ class Gemma3 final : public Model {
   };
 
   void load_weights(Loader& w) override {
-    constexpr int32_t kPeriod = 6, kLayersOf27B = 62;
+    constexpr int32_t kLayersOf27B = 62;
     constexpr double kLocalBase = 10000.0;
     const int64_t n = config_.embedding_length;
     const double local_base = config_.rope.freq_base_local;
@@ -32,12 +32,12 @@ class Gemma3 final : public Model {
     layers_.resize(static_cast<size_t>(config_.block_count));
     for (int i = 0; i < config_.block_count; ++i) {
       Layer& l = layers_[static_cast<size_t>(i)];
-      const bool local = config_.is_local_layer(i, kPeriod);
+      const bool local = config_.window_of(i) > 0;
       w.norm(l.attn_norm, block_name(i, "attn_norm"), {n});
       load_attention(w, l.attention, i);
       load_head_norms(w, l.attention, i);
       l.attention.rope = local ? &rope_local_ : &rope_;
-      l.attention.window = local ? config_.sliding_window : 0;
+      l.attention.window = config_.window_of(i);
       w.norm(l.attn_post_norm, block_name(i, "post_attention_norm"), {n});
       w.norm(l.ffn_norm, block_name(i, "ffn_norm"), {n});
       load_gated_mlp(w, l.mlp, i);
@@ -72,7 +72,7 @@ class Gemma3 final : public Model {
 }  // namespace
 
 Architecture architecture_gemma3() {
-  return {"gemma3", {.norm_kind = NormKind::kRms}, make_model<Gemma3>};
+  return {"gemma3", {.norm_kind = NormKind::kRms, .local_layer_period = 6}, make_model<Gemma3>};
 }
 
 }  // namespace geist::model

@@ -15,7 +15,6 @@ class GptOss final : public Model {
   };
 
   void load_weights(Loader& w) override {
-    constexpr int32_t kPeriod = 2;
     const int64_t n = config_.embedding_length;
     if (config_.sliding_window == 0)
       return w.fail(
@@ -26,12 +25,12 @@ class GptOss final : public Model {
     layers_.resize(static_cast<size_t>(config_.block_count));
     for (int i = 0; i < config_.block_count; ++i) {
       Layer& l = layers_[static_cast<size_t>(i)];
-      const bool local = config_.is_local_layer(i, kPeriod);
+      const bool local = config_.window_of(i) > 0;
       w.norm(l.attn_norm, block_name(i, "attn_norm"), {n});
       load_attention(w, l.attention, i);
       w.vector(l.attention.sinks, block_name(i, "attn_sinks.weight"), {config_.head_count});
       l.attention.rope = local ? &rope_local_ : &rope_;
-      l.attention.window = local ? config_.sliding_window : 0;
+      l.attention.window = config_.window_of(i);
       w.norm(l.attn_post_norm, block_name(i, "post_attention_norm"), {n});
       load_moe(w, l.moe, i, config_.expert.feed_forward_length);
       l.moe.gating = Gating::kSoftmaxSelected;
@@ -62,7 +61,7 @@ class GptOss final : public Model {
 }  // namespace
 
 Architecture architecture_gpt_oss() {
-  return {"gpt-oss", {.norm_kind = NormKind::kRms}, make_model<GptOss>};
+  return {"gpt-oss", {.norm_kind = NormKind::kRms, .local_layer_period = 2}, make_model<GptOss>};
 }
 
 }  // namespace geist::model

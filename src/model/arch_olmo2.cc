@@ -15,7 +15,6 @@ class Olmo2 final : public Model {
   };
 
   void load_weights(Loader& w) override {
-    constexpr int32_t kPeriod = 4;
     const int64_t n = config_.embedding_length;
     const RopeConfig& rope = config_.rope;
     rope_local_ = make_rope_frequencies({.dims = rope.dims}, rope.freq_base, {});
@@ -25,11 +24,11 @@ class Olmo2 final : public Model {
     layers_.resize(static_cast<size_t>(config_.block_count));
     for (int i = 0; i < config_.block_count; ++i) {
       Layer& l = layers_[static_cast<size_t>(i)];
-      const bool local = config_.is_local_layer(i, kPeriod);
+      const bool local = config_.window_of(i) > 0;
       load_attention(w, l.attention, i);
       load_row_norms(w, l.attention, i);
       l.attention.rope = local ? &rope_local_ : &rope_;
-      l.attention.window = local ? config_.sliding_window : 0;
+      l.attention.window = config_.window_of(i);
       w.norm(l.attn_post_norm, block_name(i, "post_attention_norm"), {n});
       load_gated_mlp(w, l.mlp, i);
       w.norm(l.ffn_post_norm, block_name(i, "post_ffw_norm"), {n});
@@ -59,7 +58,7 @@ class Olmo2 final : public Model {
 }  // namespace
 
 Architecture architecture_olmo2() {
-  return {"olmo2", {.norm_kind = NormKind::kRms}, make_model<Olmo2>};
+  return {"olmo2", {.norm_kind = NormKind::kRms, .local_layer_period = 4}, make_model<Olmo2>};
 }
 
 }  // namespace geist::model

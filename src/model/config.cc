@@ -159,9 +159,6 @@ void read_sizes(KeyReader& r, Config& c) {
   const int32_t head_length = std::max(1, c.embedding_length / c.head_count);
   c.key_length = r.integer("attention.key_length", 1, kHeadLengthMax, head_length);
   c.value_length = r.integer("attention.value_length", 1, kHeadLengthMax, head_length);
-  c.page_layer_floats =
-      int64_t{c.head_count_kv} * (c.key_length + c.value_length) * kernels::kPageTokens;
-  c.page_floats = c.page_layer_floats * c.block_count;
 }
 
 void read_rope(KeyReader& r, Config& c) {
@@ -221,15 +218,39 @@ void read_attention(KeyReader& r, Config& c, const ArchTraits& traits) {
       static_cast<float>(scale != 0.0 ? scale : 1.0 / std::sqrt(static_cast<double>(c.key_length)));
   c.attention_softcap = static_cast<float>(r.number("attn_logit_softcapping", 0.0, kScaleMax, 0.0));
   c.output_softcap = static_cast<float>(r.number("final_logit_softcapping", 0.0, kScaleMax, 0.0));
-  c.sliding_window = r.integer("attention.sliding_window", 0, kContextMax, 0);
-  if (r.is_array("attention.sliding_window_pattern")) {
-    c.sliding_window_layers = r.layer_pattern("attention.sliding_window_pattern", c.block_count);
-  } else {
-    c.sliding_window_period = r.integer("attention.sliding_window_pattern", 0, kBlockCountMax, 0);
-  }
   c.clamp_kqv = static_cast<float>(r.number("attention.clamp_kqv", 0.0, kScaleMax, 0.0));
   c.alibi_bias_max = static_cast<float>(
       r.number("attention.max_alibi_bias", 0.0, 1024.0, double{traits.alibi_bias_max}));
+}
+
+// Which layers attend within a window; files of architectures that have none may still carry keys.
+void read_windows(KeyReader& r, Config& c, const ArchTraits& traits) {
+  c.sliding_window = r.integer("attention.sliding_window", 0, kContextMax, 0);
+  if (c.sliding_window == 0) c.sliding_window = traits.sliding_window;
+  std::vector<bool> pattern;
+  int32_t period = 0;
+  if (r.is_array("attention.sliding_window_pattern")) {
+    pattern = r.layer_pattern("attention.sliding_window_pattern", c.block_count);
+  } else {
+    period = r.integer("attention.sliding_window_pattern", 0, kBlockCountMax, 0);
+  }
+  if (!r.ok()) return;
+  if (period == 0) period = traits.local_layer_period;
+  const bool windows = traits.local_layer_period > 0 && c.sliding_window > 0;
+  for (int32_t i = 0; i < c.block_count; ++i)
+    c.local_layers.push_back(
+        windows && (pattern.empty() ? i % period < period - 1 : pattern[static_cast<size_t>(i)]));
+}
+
+void make_kv_layouts(KeyReader& r, Config& c) {
+  for (int type = 0; r.ok() && type < kernels::kKvTypeCount; ++type) {
+    const kernels::KvShape shape{c.head_count_kv, c.key_length, c.value_length,
+                                 static_cast<KvType>(type)};
+    auto layout = make_kv_layout(shape, c.local_layers);
+    r.require(layout.has_value(), "attention.head_count_kv", c.head_count_kv,
+              "leave a page of keys and values of a size that can be counted");
+    if (layout) c.kv_layouts[static_cast<size_t>(type)] = std::move(*layout);
+  }
 }
 
 void read_scales(KeyReader& r, Config& c) {
@@ -284,13 +305,6 @@ Status read_vocabulary(const gguf::File& file, Config& c) {
 
 }  // namespace
 
-bool Config::is_local_layer(int32_t layer, int32_t default_period) const {
-  if (sliding_window == 0) return false;
-  if (!sliding_window_layers.empty()) return sliding_window_layers[static_cast<size_t>(layer)];
-  const int32_t period = sliding_window_period != 0 ? sliding_window_period : default_period;
-  return layer % period < period - 1;
-}
-
 Result<Config> read_config(const gguf::File& file, std::string_view architecture,
                            const ArchTraits& traits) {
   Config c;
@@ -308,6 +322,8 @@ Result<Config> read_config(const gguf::File& file, std::string_view architecture
   if (traits.rotates) read_rope(r, c);
   read_experts(r, c);
   read_attention(r, c, traits);
+  read_windows(r, c, traits);
+  make_kv_layouts(r, c);
   read_scales(r, c);
   read_pooling(r, c, traits);
   GEIST_TRY(r.status());

@@ -3,6 +3,7 @@
 // counts divide, rotated dimensions fit) are established here, once.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -10,6 +11,7 @@
 
 #include "base/result.h"
 #include "gguf/gguf.h"
+#include "model/kv_layout.h"
 
 namespace geist::model {
 
@@ -59,10 +61,9 @@ struct Config {
   bool attention_scale_given = false;
   float attention_softcap = 0.0f, output_softcap = 0.0f;  // 0: none
   int32_t sliding_window = 0;                             // 0: none
-  int32_t sliding_window_period = 0;                      // 0: the architecture's own
-  std::vector<bool> sliding_window_layers;  // explicit pattern, [block_count] or empty
-  float clamp_kqv = 0.0f;                   // 0: none
-  float alibi_bias_max = 0.0f;              // 0: none
+  std::vector<bool> local_layers;  // [block_count]: attends within the sliding window only
+  float clamp_kqv = 0.0f;          // 0: none
+  float alibi_bias_max = 0.0f;     // 0: none
   float embedding_scale = 0.0f, residual_scale = 0.0f, logit_scale = 0.0f;  // 0: none
   bool parallel_residual = true;
 
@@ -72,13 +73,12 @@ struct Config {
   int32_t position_limit =
       0;  // positions are below this; 0: no learned positions, no limit but memory
 
-  // Floats of keys and values in one page: of one layer, and of all.
-  int64_t page_layer_floats = 0;
-  int64_t page_floats = 0;
+  std::array<KvLayout, kernels::kKvTypeCount> kv_layouts;
+  const KvLayout& kv_layout(KvType type) const { return kv_layouts[static_cast<size_t>(type)]; }
 
-  // Whether layer i attends within the sliding window only. Unless the file has a pattern of its
-  // own, every period-th layer is global: layer i is local when i % period < period - 1.
-  bool is_local_layer(int32_t layer, int32_t default_period) const;
+  int32_t window_of(int32_t layer) const {  // 0: the layer attends to everything
+    return local_layers[static_cast<size_t>(layer)] ? sliding_window : 0;
+  }
 };
 
 // What the registry knows about an architecture before its file is read.
@@ -87,6 +87,11 @@ struct ArchTraits {
   bool rotates = true;  // uses RoPE
   bool causal = true;
   float alibi_bias_max = 0.0f;  // ALiBi without a key of its own (bloom)
+  // Layers attend within a sliding window, but for every period-th: layer i is local when
+  // i % period < period - 1, unless the file has a pattern of its own. 0: the architecture ignores
+  // windows.
+  int32_t local_layer_period = 0;
+  int32_t sliding_window = 0;  // where the file does not say
 };
 
 // Reads and checks the metadata of `file`. An error names the key, its value and what is allowed.

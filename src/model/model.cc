@@ -177,37 +177,6 @@ const gguf::Tensor& Model::tensor_of(const std::vector<float>& vector) const {
   return *found->tensor;
 }
 
-void make_own(std::shared_ptr<Page>& page) {
-  if (page.use_count() > 1) page = std::make_shared<Page>(*page);
-  // use_count() orders nothing. What a former holder read on another thread, copying this page for
-  // itself, must come before what is written now: giving up a reference is an acquire (a fence
-  // would do, but the thread sanitizer does not know fences).
-  std::shared_ptr<Page>(page).reset();
-}
-
-int32_t reserve(const Config& config, Sequence& sequence, int32_t count, uint32_t label) {
-  GEIST_CHECK(count >= 0);
-  const int32_t first = sequence.length;
-  while (count > 0) {
-    std::shared_ptr<Page>* open = sequence.pages.empty() ? nullptr : &sequence.pages.back();
-    if (open == nullptr || (*open)->count == kernels::kPageTokens || (*open)->label != label) {
-      auto page = std::make_shared<Page>();
-      page->data.resize(static_cast<size_t>(config.page_floats));
-      page->first_pos = sequence.length;
-      page->label = label;
-      sequence.pages.push_back(std::move(page));
-      open = &sequence.pages.back();
-    } else {
-      make_own(*open);
-    }
-    const int32_t room = std::min(count, kernels::kPageTokens - (*open)->count);
-    (*open)->count += room;
-    sequence.length += room;
-    count -= room;
-  }
-  return first;
-}
-
 void pool_embedding(const Model& model, std::span<const float> rows, float* out) {
   const int64_t n = model.config().embedding_length;
   const int64_t count = static_cast<int64_t>(rows.size()) / n;

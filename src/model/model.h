@@ -21,26 +21,11 @@
 #include "kernels/kernels.h"
 #include "kernels/matmul.h"
 #include "model/config.h"
+#include "model/page.h"
 #include "model/rope.h"
 #include "text/tokenizer.h"
 
 namespace geist::model {
-
-// Keys and values of up to kernels::kPageTokens consecutive tokens of one sequence, all layers.
-// Layout of a layer: kernels/attention.h. Tokens of different labels never share a page.
-struct Page {
-  std::vector<float> data;  // [layers][K then V]; layer l starts at l * config.page_layer_floats
-  int32_t count = 0;
-  int32_t first_pos = 0;
-  uint32_t label = 0;
-};
-
-// One sequence's address space: its pages in order. forward() fills slots of pages that the caller
-// has already reserved (Page.count covers the new tokens).
-struct Sequence {
-  std::vector<std::shared_ptr<Page>> pages;
-  int32_t length = 0;  // tokens, the reserved ones included
-};
 
 class AdapterSet;
 
@@ -145,14 +130,6 @@ class Model {
   void note_uses(const Loader& loader);
   std::map<std::string, TensorUse, std::less<>> uses_;
 };
-
-// Makes a page this holder's own, for writing: one that another sequence holds too is copied.
-void make_own(std::shared_ptr<Page>& page);
-
-// Reserves room for `count` tokens with this label at the end of the sequence: fills the open page,
-// then adds pages (a new one too when the label differs). An open page that another sequence shares
-// is copied first. Returns the position of the first.
-int32_t reserve(const Config& config, Sequence& sequence, int32_t count, uint32_t label = 0);
 
 // One embedding from the rows of a whole sequence (Output::kHidden), pooled as the model's file
 // asks (mean where it says nothing) and scaled to length 1. rows: [count, embedding_length], count

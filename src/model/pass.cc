@@ -42,7 +42,7 @@ Pass::Pass(const Model& model, std::span<const BatchToken> batch, Output output,
 // usually stand together, so the look-up starts at the latest sequence.
 void Pass::collect_sequences() {
   ws_.sequences.clear();
-  ws_.page_data.clear();
+  ws_.page_headers.clear();
   ws_.pages.clear();
   ws_.slots.clear();
   for (const BatchToken& token : batch_) {
@@ -50,11 +50,13 @@ void Pass::collect_sequences() {
     for (size_t i = ws_.sequences.size(); i-- > 0 && at == ws_.sequences.size();)
       if (ws_.sequences[i].sequence == token.sequence) at = i;
     if (at == ws_.sequences.size()) {
+      // Window parts that were dropped must be beyond what any token of this pass sees.
+      GEIST_CHECK(usable_length(config_, *token.sequence, token.pos) == token.pos);
       const auto& pages = token.sequence->pages;
       ws_.sequences.push_back({token.sequence, ws_.pages.size(), pages.size()});
       for (const auto& page : pages) {
-        ws_.page_data.push_back(page->data.data());
-        ws_.pages.push_back({nullptr, nullptr, page->count, page->first_pos, page->label});
+        ws_.page_headers.push_back(page.get());
+        ws_.pages.push_back({nullptr, page->count, page->first_pos, page->label});
       }
     }
     place_token(token, at);
@@ -70,7 +72,7 @@ void Pass::place_token(const BatchToken& token, size_t sequence) {
   Page& page = **(after - 1);
   const int32_t index = token.pos - page.first_pos;
   GEIST_CHECK(index >= 0 && index < page.count && page.count <= kernels::kPageTokens);
-  ws_.slots.push_back({page.data.data(), index, sequence});
+  ws_.slots.push_back({&page, index, sequence});
 }
 
 Rows Pass::rows(int64_t width) { return {ws_.take(tokens() * width), tokens(), width, width}; }

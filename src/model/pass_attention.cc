@@ -20,6 +20,13 @@ void norm_heads(const kernels::Kernels& k, const Norm& norm, bool whole_row, flo
   }
 }
 
+// A layer's keys and values in a page; null when the sequence has dropped them.
+std::byte* layer_data(const KvLayout& layout, const Page& page, int32_t layer) {
+  const KvLayout::Layer& at = layout.layers[static_cast<size_t>(layer)];
+  std::byte* part = (at.window ? page.window : page.full).get();
+  return part != nullptr ? part + at.offset : nullptr;
+}
+
 }  // namespace
 
 const Workspace::RopeTable& Pass::rope_table(const RopeFrequencies& f) {
@@ -57,7 +64,7 @@ void Pass::project_qkv(Rows in, const Attention& a, Rows qkv) {
 void Pass::prepare_token(const Attention& a, const Workspace::RopeTable* rope, Rows qkv,
                          int64_t t) {
   const int64_t heads = config_.head_count, kv_heads = config_.head_count_kv;
-  const int64_t key = config_.key_length, value = config_.value_length;
+  const int64_t key = config_.key_length;
   float* q = qkv.row(t);
   float* k = q + heads * key;
   const float* v = k + kv_heads * key;
@@ -72,22 +79,16 @@ void Pass::prepare_token(const Attention& a, const Workspace::RopeTable* rope, R
     kernels_.rope(k, kv_heads, key, cos, sin, pairs, a.pairing);
   }
   const Workspace::Slot& slot = ws_.slots[static_cast<size_t>(t)];
-  float* page_k = slot.page + a.layer * config_.page_layer_floats + slot.index;
-  float* page_v =
-      slot.page + a.layer * config_.page_layer_floats + kv_heads * key * kernels::kPageTokens;
-  for (int64_t i = 0; i < kv_heads * key; ++i) page_k[i * kernels::kPageTokens] = k[i];
-  for (int64_t h = 0; h < kv_heads; ++h)
-    std::memcpy(page_v + (h * kernels::kPageTokens + slot.index) * value, v + h * value,
-                static_cast<size_t>(value) * sizeof(float));
+  const KvLayout& layout = config_.kv_layout(ws_.sequences[slot.sequence].sequence->kv_type);
+  kernels::kv_store(layout.shape, layer_data(layout, *slot.page, a.layer), slot.index, k, v);
 }
 
 // Splits the work by kv head and by chunks of queries. Each task writes outputs of its own.
 void Pass::attend(const Attention& a, Rows qkv, Rows out) {
-  const int64_t values_at =
-      int64_t{config_.head_count_kv} * config_.key_length * kernels::kPageTokens;
-  for (size_t i = 0; i < ws_.pages.size(); ++i) {
-    ws_.pages[i].k = ws_.page_data[i] + a.layer * config_.page_layer_floats;
-    ws_.pages[i].v = ws_.pages[i].k + values_at;
+  for (const Workspace::SequencePages& s : ws_.sequences) {
+    const KvLayout& layout = config_.kv_layout(s.sequence->kv_type);
+    for (size_t i = s.first_page; i < s.first_page + s.page_count; ++i)
+      ws_.pages[i].data = layer_data(layout, *ws_.page_headers[i], a.layer);
   }
   ws_.queries.clear();
   int64_t keys = 0;

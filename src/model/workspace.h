@@ -30,12 +30,12 @@ class Workspace {
     size_t page_count;
   };
   struct Slot {
-    float* page;      // data of the page
+    const Page* page;
     int32_t index;    // in the page
     size_t sequence;  // in `sequences`
   };
   std::vector<SequencePages> sequences;
-  std::vector<const float*> page_data;           // of all sequences, in order
+  std::vector<const Page*> page_headers;         // of all sequences, in order
   std::vector<kernels::AttentionPage> pages;     // the same for the layer at hand
   std::vector<kernels::AttentionQuery> queries;  // one a token, for the layer at hand
   std::vector<Slot> slots;                       // one a token

@@ -8,8 +8,10 @@ namespace geist::train {
 
 std::shared_ptr<model::Page> TrainBatch::page(const model::Config& config) {
   if (pages_used_ == pages_.size()) {
+    const model::KvLayout& layout = config.kv_layout(model::KvType::kF32);
     pages_.push_back(std::make_shared<model::Page>());
-    pages_.back()->data.resize(static_cast<size_t>(config.page_floats));
+    pages_.back()->full = model::allocate_part(layout.full_bytes);
+    pages_.back()->window = model::allocate_part(layout.window_bytes);
   }
   return pages_[pages_used_++];
 }
