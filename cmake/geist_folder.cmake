@@ -5,7 +5,7 @@
 #   _bench.cc  goes into NAME_bench (Google Benchmark); a run with tiny sizes is a ctest
 #   _fuzz.cc   is a libFuzzer target of its own in the fuzz preset; in every other preset it is
 #              linked with a driver that replays its corpus (tests/corpus/STEM/) as a ctest
-#   _avx2.cc _avx512.cc _avx512vnni.cc   are compiled for that instruction set
+#   _avx2.cc _avx512.cc _avx512vnni.cc _avx512amx.cc   are compiled for that instruction set
 function(geist_folder name)
   cmake_parse_arguments(ARG "" "" "DEPS;LIBS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
@@ -35,6 +35,9 @@ function(geist_folder name)
     elseif(source MATCHES "_avx512vnni\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
         "-mavx2;-mfma;-mf16c;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512vnni;-mprefer-vector-width=512")
+    elseif(source MATCHES "_avx512amx\\.cc$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
+        "-mavx2;-mfma;-mf16c;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512vnni;-mamx-tile;-mamx-int8;-mprefer-vector-width=512")
     elseif(source MATCHES "_avx512\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
         "-mavx2;-mfma;-mf16c;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mprefer-vector-width=512")

@@ -165,7 +165,8 @@ class Identity : public ::testing::TestWithParam<std::string> {
 
   void check_instruction_sets(const Model& m) {
     ThreadPool one(1);
-    for (const auto isa : {kernels::Isa::kScalar, kernels::Isa::kAvx2, kernels::Isa::kAvx512}) {
+    for (const auto isa : {kernels::Isa::kScalar, kernels::Isa::kAvx2, kernels::Isa::kAvx512,
+                           kernels::Isa::kAvx512Amx}) {
       const kernels::Kernels* k = kernels::kernels_for(isa);
       if (k == nullptr || k == &m.kernels()) continue;
       const auto other = load(GetParam(), type_, {.kernels = k}, Shape::kRandom);

@@ -19,8 +19,8 @@ GradKernels make(Isa isa, MatmulFill matmul, RowFill rows) {
 const GradKernels* grad_kernels_for(Isa isa) {
   if (kernels_for(isa) == nullptr) return nullptr;  // asks the processor
 #if defined(__x86_64__)
-  if (isa == Isa::kAvx512) {
-    static const GradKernels avx512 = make(isa, fill_grad_matmul_avx512, fill_grad_rows_avx512);
+  if (isa >= Isa::kAvx512) {
+    static const GradKernels avx512 = make(Isa::kAvx512, fill_grad_matmul_avx512, fill_grad_rows_avx512);
     return &avx512;
   }
   if (isa == Isa::kAvx2) {

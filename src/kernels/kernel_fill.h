@@ -27,5 +27,10 @@ void fill_panel_kernels_scalar(Kernels& k);
 void fill_panel_kernels_avx2(Kernels& k);
 void fill_panel_kernels_avx512(Kernels& k);
 void fill_panel_kernels_avx512vnni(Kernels& k);
+void fill_panel_kernels_avx512amx(Kernels& k);
+
+// Kernels::matmul_panels; the matrix unit's leaves few tokens to it.
+void matmul_panels_avx512vnni(TensorType type, const std::byte* panels, int64_t rows, int64_t cols,
+                              const Q8Block* x, int64_t tokens, float* y, int64_t y_stride);
 
 }  // namespace geist::kernels

@@ -6,6 +6,10 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include "kernels/kernel_fill.h"
 
@@ -23,6 +27,21 @@ bool has_avx2() {
 bool has_avx512() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+
+// The matrix unit, for signed bytes. Linux gives a process the memory for its registers when asked.
+bool has_amx() {
+#if defined(__linux__)
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  constexpr unsigned kTile = 1u << 24, kInt8 = 1u << 25;
+  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
+  if ((edx & kTile) == 0 || (edx & kInt8) == 0) return false;
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XTILEDATA
+  return has_avx512() && __builtin_cpu_supports("avx512vnni") &&
+         ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
 }
 #endif
 
@@ -60,6 +79,14 @@ Kernels make_avx512() {
   has_vnni ? fill_panel_kernels_avx512vnni(k) : fill_panel_kernels_avx512(k);
   return k;
 }
+
+Kernels make_avx512amx() {
+  Kernels k = make_avx512();
+  k.isa = Isa::kAvx512Amx;
+  k.name = "avx512amx";
+  fill_panel_kernels_avx512amx(k);
+  return k;
+}
 #endif
 
 }  // namespace
@@ -78,6 +105,11 @@ const Kernels* kernels_for(Isa isa) {
     static const Kernels avx512 = make_avx512();
     return &avx512;
   }
+  static const bool amx = has_amx();
+  if (isa == Isa::kAvx512Amx && amx) {
+    static const Kernels avx512amx = make_avx512amx();
+    return &avx512amx;
+  }
 #endif
   return nullptr;
 }
@@ -86,13 +118,14 @@ std::optional<Isa> isa_from_name(std::string_view name) {
   if (name == "scalar") return Isa::kScalar;
   if (name == "avx2") return Isa::kAvx2;
   if (name == "avx512") return Isa::kAvx512;
+  if (name == "avx512amx") return Isa::kAvx512Amx;
   return std::nullopt;
 }
 
 const Kernels* default_kernels(const char** error) {
   const char* wanted = std::getenv("GEIST_ISA");
   if (wanted == nullptr || *wanted == '\0') {
-    for (const Isa isa : {Isa::kAvx512, Isa::kAvx2}) {
+    for (const Isa isa : {Isa::kAvx512Amx, Isa::kAvx512, Isa::kAvx2}) {
       if (const Kernels* found = kernels_for(isa)) return found;
     }
     return kernels_for(Isa::kScalar);
@@ -100,7 +133,9 @@ const Kernels* default_kernels(const char** error) {
   const std::optional<Isa> isa = isa_from_name(wanted);
   if (!isa) {
     *error =
-        "GEIST_ISA is not an instruction set Geist knows; use scalar, avx2 or avx512, or unset it";
+        "GEIST_ISA is not an instruction set Geist knows; use scalar, avx2, avx512 or avx512amx, "
+        "or "
+        "unset it";
     return nullptr;
   }
   const Kernels* found = kernels_for(*isa);

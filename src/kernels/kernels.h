@@ -15,7 +15,8 @@
 
 namespace geist::kernels {
 
-enum class Isa { kScalar, kAvx2, kAvx512 };  // kAvx512 uses VNNI where the processor has it
+// In ascending order. kAvx512 uses VNNI where the processor has it; kAvx512Amx adds the matrix unit.
+enum class Isa { kScalar, kAvx2, kAvx512, kAvx512Amx };
 
 // One block of 32 activations, quantised to 8 bits: x[i] ~ scale * codes[i]. See docs/numerics.md.
 struct alignas(64) Q8Block {
@@ -45,7 +46,7 @@ enum class RopePairing {
 
 struct Kernels {
   Isa isa;
-  std::string_view name;  // "scalar", "avx2", "avx512", "avx512vnni"
+  std::string_view name;  // "scalar", "avx2", "avx512", "avx512vnni", "avx512amx"
 
   // ---- float matrix product: y[t * y_stride + r] = dot(w row r, x row t), 0 <= r < rows, 0 <= t < tokens.
   // w: rows of `cols` weights of type F32, F16 or BF16, w_stride bytes apart. x: f32, x_stride floats apart.
@@ -94,7 +95,7 @@ struct Kernels {
 
 // Null when this processor cannot run it.
 const Kernels* kernels_for(Isa isa);
-// The best this processor can run, or what GEIST_ISA=scalar|avx2|avx512 names; null with a message in
+// The best this processor can run, or what GEIST_ISA=scalar|avx2|avx512|avx512amx names; null with a message in
 // *error when that is unknown or cannot run here.
 const Kernels* default_kernels(const char** error);
 std::optional<Isa> isa_from_name(std::string_view name);

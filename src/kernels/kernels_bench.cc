@@ -62,8 +62,8 @@ __attribute__((target("avx2,fma"))) void fma_chains_256() {
 }
 
 void fma_peak(benchmark::State& state, Isa isa) {
-  const double flops = isa == Isa::kAvx512 ? 32.0 * kPeakChains : 16.0 * (kPeakChains - 2);
-  for (auto _ : state) isa == Isa::kAvx512 ? fma_chains_512() : fma_chains_256();
+  const double flops = isa >= Isa::kAvx512 ? 32.0 * kPeakChains : 16.0 * (kPeakChains - 2);
+  for (auto _ : state) isa >= Isa::kAvx512 ? fma_chains_512() : fma_chains_256();
   set_rates(state, flops * kPeakSteps, 0);
 }
 #endif

@@ -89,7 +89,7 @@ struct PanelAvx2 {
   static GEIST_INLINE I splat_int(int32_t v) { return _mm256_set1_epi32(v); }
   static GEIST_INLINE I splat_byte(int v) { return _mm256_set1_epi8(static_cast<char>(v)); }
   static GEIST_INLINE I bit_and(I a, I b) { return _mm256_and_si256(a, b); }
-  static GEIST_INLINE I bit_xor(I a, I b) { return _mm256_xor_si256(a, b); }
+  static GEIST_INLINE I sub_bytes(I a, I b) { return _mm256_sub_epi8(a, b); }
   static GEIST_INLINE I or_masked(I a, I b, I mask) {
     return _mm256_or_si256(a, _mm256_and_si256(b, mask));
   }

@@ -26,8 +26,13 @@ struct Vnni {
 
 }  // namespace
 
+void matmul_panels_avx512vnni(TensorType type, const std::byte* panels, int64_t rows, int64_t cols,
+                              const Q8Block* x, int64_t tokens, float* y, int64_t y_stride) {
+  matmul_panels<PanelAvx512<Vnni>>(type, panels, rows, cols, x, tokens, y, y_stride);
+}
+
 void fill_panel_kernels_avx512vnni(Kernels& kernels) {
-  kernels.matmul_panels = matmul_panels<PanelAvx512<Vnni>>;
+  kernels.matmul_panels = matmul_panels_avx512vnni;
   kernels.pack_panel = pack_panel;
   kernels.quantize_q8 = quantize_q8_avx2;
 }

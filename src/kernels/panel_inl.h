@@ -86,9 +86,8 @@ GEIST_INLINE Codes<V> operands(const uint8_t* chunk) {
     unroll<8>([&](auto g) GEIST_LAMBDA { w.of_group[g] = V::lookup(table, w.of_group[g]); });
   }
   if constexpr (V::template Dot<f.max_code>::kSigned) {
-    static_assert(f.bias == 128);
-    const typename V::I sign = V::splat_byte(0x80);
-    unroll<8>([&](auto g) GEIST_LAMBDA { w.of_group[g] = V::bit_xor(w.of_group[g], sign); });
+    const typename V::I bias = V::splat_byte(f.bias);
+    unroll<8>([&](auto g) GEIST_LAMBDA { w.of_group[g] = V::sub_bytes(w.of_group[g], bias); });
   }
   return w;
 }
@@ -238,7 +237,7 @@ void fused(const uint8_t* panels, int64_t panel_stride, int64_t last_lanes, int6
 
 inline constexpr int kBlockChunks = 8;   // chunks decoded at a time: 256 columns, a slab of tokens
 inline constexpr int kGroupPanels = 32;  // panels that share a gathered block of tokens
-inline constexpr int kStepTiles = 32;    // tiles of tokens that share a decoded block of panels
+inline constexpr int kStepTokens = 192;  // tokens that share a decoded block of panels
 
 // A panel's block of columns, decoded.
 struct PanelBlock {
@@ -287,6 +286,9 @@ GEIST_INLINE void gather_tokens(const Q8Block* x, int count, int tokens, TokenBl
         if constexpr (f.offset) out.sum[c][h][t] = b.sum[f.group == 32 ? 2 : h];
       }
     }
+  }
+  for (int t = tokens; t < kTokens; ++t) {  // a matrix unit multiplies them too
+    for (int c = 0; c < count; ++c) out.scale[c][t] = out.sum[c][0][t] = out.sum[c][1][t] = 0;
   }
 }
 
@@ -348,15 +350,19 @@ void tile(const PanelBlock* w, const TokenBlock<V::kTileTokens>& x, int count, b
   });
 }
 
-// tile() for a number of tokens known at run time.
+// tile() for a number of tokens known at run time; a matrix unit's own always takes all.
 template <typename V, const PanelFormat& f>
 GEIST_INLINE void run_tile(int tokens, const PanelBlock* w, const TokenBlock<V::kTileTokens>& x,
                            int count, bool first, float* out) {
-  unroll<V::kTileTokens>([&](auto t) GEIST_LAMBDA {
-    if (tokens == t + 1)
-      tile<V, V::template Dot<f.max_code>::kClass, f.group, f.offset, t + 1>(w, x, count, first,
-                                                                             out);
-  });
+  if constexpr (requires { V::template tile<f.group, f.offset>(w, x, count, first, out); }) {
+    V::template tile<f.group, f.offset>(w, x, count, first, out);
+  } else {
+    unroll<V::kTileTokens>([&](auto t) GEIST_LAMBDA {
+      if (tokens == t + 1)
+        tile<V, V::template Dot<f.max_code>::kClass, f.group, f.offset, t + 1>(w, x, count, first,
+                                                                               out);
+    });
+  }
 }
 
 GEIST_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -368,6 +374,7 @@ GEIST_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 template <typename V, const PanelFormat& f>
 struct ManyTokens {
   static constexpr int kTilePanels = V::kTilePanels, kTileTokens = V::kTileTokens;
+  static constexpr int kStepTiles = kStepTokens / kTileTokens;
   static constexpr int kTileFloats = kTilePanels * kTileTokens * kPanelRows;
   using Tokens = TokenBlock<kTileTokens>;
 

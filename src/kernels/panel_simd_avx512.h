@@ -60,7 +60,7 @@ struct PanelAvx512 {
   static GEIST_INLINE I splat_int(int32_t v) { return _mm512_set1_epi32(v); }
   static GEIST_INLINE I splat_byte(int v) { return _mm512_set1_epi8(static_cast<char>(v)); }
   static GEIST_INLINE I bit_and(I a, I b) { return _mm512_and_si512(a, b); }
-  static GEIST_INLINE I bit_xor(I a, I b) { return _mm512_xor_si512(a, b); }
+  static GEIST_INLINE I sub_bytes(I a, I b) { return _mm512_sub_epi8(a, b); }
   static GEIST_INLINE I or_masked(I a, I b, I mask) {  // a | (b & mask)
     return _mm512_ternarylogic_epi32(a, b, mask, 0xf8);
   }

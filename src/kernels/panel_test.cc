@@ -44,6 +44,8 @@ std::vector<Variant> variants() {
   all.push_back({"avx512", fill_panel_kernels_avx512, avx512});
   all.push_back({"avx512vnni", fill_panel_kernels_avx512vnni,
                  avx512 && __builtin_cpu_supports("avx512vnni")});
+  all.push_back(
+      {"avx512amx", fill_panel_kernels_avx512amx, kernels_for(Isa::kAvx512Amx) != nullptr});
 #endif
   return all;
 }
