@@ -200,6 +200,19 @@ class Run(Case):
         self.assertEqual((out["seed"], out["stop_reason"]), (7, "length"))
         self.assertEqual(out["timings"]["decode_tokens"], 19)
 
+    def test_speculation_changes_no_token(self):
+        def run(*words):
+            return self.run_json("-n", "60", "--seed", "4", *words)
+        plain = run("--speculate", "off")
+        self.assertEqual(plain["speculation"], {"rounds": 0, "drafted": 0, "accepted": 0})
+        drafted = run("--draft", self.model, "--draft-max", "5")
+        self.assertGreaterEqual(drafted["speculation"]["drafted"], drafted["speculation"]["accepted"])
+        for other in (drafted, run(), run("--speculate", "ngram", "--draft-max", "32")):
+            for key in ("tokens", "log_probabilities", "text", "stop_reason"):
+                self.assertEqual(other[key], plain[key])
+        self.fails(2, "run", self.model, "-p", "a", "--speculate", "perhaps")
+        self.fails(1, "run", self.model, "-p", "a", "--draft", "no-such-model")
+
     def test_same_seed_same_tokens_whatever_the_threads(self):
         first = self.run_json("-n", "40", "--seed", "1", "-t", "1")["tokens"]
         self.assertEqual(self.run_json("-n", "40", "--seed", "1", "-t", "2", "--no-pack")["tokens"], first)

@@ -15,6 +15,7 @@
 #include "cli/model_options.h"
 #include "cli/output.h"
 #include "cli/sampler_options.h"
+#include "cli/speculation_options.h"
 #include "cli/store.h"
 
 namespace geist::cli {
@@ -23,6 +24,7 @@ namespace {
 struct ChatOptions {
   ModelOptions model;
   SamplerFlags sampler;
+  SpeculationFlags speculation;
   std::string system;
   int32_t tokens_max = -1;
   bool verbose = false;
@@ -153,10 +155,14 @@ void Chat::report(const Answer& answer) {
     return seconds > 0 ? count / seconds : 0.0;
   };
   const int32_t computed = answer.prompt_tokens - answer.cached_tokens;
-  note("prompt %d tokens (%d cached), %.1f tokens/s; answer %d tokens, %.1f tokens/s; ended by %s",
-       answer.prompt_tokens, answer.cached_tokens, rate(computed, answer.prefill_s), answer.tokens,
-       rate(std::max(answer.tokens - 1, 0), answer.decode_s),
-       std::string(engine::stop_reason_name(answer.stop)).c_str());
+  note(
+      "prompt %d tokens (%d cached), %.1f tokens/s; answer %d tokens, %.1f tokens/s; drafted %lld "
+      "and accepted %lld so far; ended by %s",
+      answer.prompt_tokens, answer.cached_tokens, rate(computed, answer.prefill_s), answer.tokens,
+      rate(std::max(answer.tokens - 1, 0), answer.decode_s),
+      static_cast<long long>(answer.speculation.drafted),
+      static_cast<long long>(answer.speculation.accepted),
+      std::string(engine::stop_reason_name(answer.stop)).c_str());
 }
 
 void Chat::answer() {
@@ -226,7 +232,10 @@ int run_chat(const ChatOptions& options) {
   const auto format =
       engine::ChatFormat::create(loaded->model->file().metadata(), *loaded->tokenizer);
   if (!format.ok()) return fail(format.error());
-  Conversation conversation(*loaded, *format, *sampler, options.model.context_max);
+  const auto speculator = make_speculator(options.speculation, *loaded);
+  if (!speculator.ok()) return fail(speculator.error());
+  Conversation conversation(*loaded, *format, *sampler, options.model.context_max,
+                            speculator->get());
   conversation.set_system(options.system);
   const auto reader = make_line_reader(user_file("chat_history"));
   if (reader->is_terminal()) greet(*loaded, *format);
@@ -251,6 +260,7 @@ Command chat_command() {
                 ->check(CLI::Range(-1, 1 << 30));
             app.add_flag("-v,--verbose", options->verbose, "seed and timings on standard error");
             add_sampler_options(app, options->sampler);
+            add_speculation_options(app, options->speculation);
             return [options] { return run_chat(*options); };
           }};
 }

@@ -15,6 +15,7 @@
 #include "cli/model_options.h"
 #include "cli/output.h"
 #include "cli/sampler_options.h"
+#include "cli/speculation_options.h"
 #include "engine/generation.h"
 #include "engine/prompt.h"
 
@@ -28,6 +29,7 @@ using engine::StopReason;
 struct RunOptions {
   ModelOptions model;
   SamplerFlags sampler;
+  SpeculationFlags speculation;
   std::optional<std::string> prompt;
   std::string file;
   int32_t tokens_max = -1;
@@ -41,6 +43,7 @@ struct Outcome {
   std::string text;
   StopReason stop = StopReason::kNone;
   double load_s = 0, prefill_s = 0, decode_s = 0;
+  engine::SpeculationStats speculation;
 };
 
 double seconds_since(Clock::time_point begin) {
@@ -65,6 +68,10 @@ Json to_json(const Outcome& outcome, const engine::SamplerOptions& sampler) {
           {"prompt_tokens", outcome.prompt},
           {"stop_reason", std::string(engine::stop_reason_name(outcome.stop))},
           {"seed", sampler.seed},
+          {"speculation",
+           {{"rounds", outcome.speculation.rounds},
+            {"drafted", outcome.speculation.drafted},
+            {"accepted", outcome.speculation.accepted}}},
           {"timings",
            {{"load_s", outcome.load_s},
             {"prefill_s", outcome.prefill_s},
@@ -107,10 +114,12 @@ void report(const Outcome& outcome, const engine::SamplerOptions& sampler) {
   note(
       "seed %llu; loaded in %.2f s; prompt of %zu tokens in %.2f s (%.1f tokens/s); %zu tokens in "
       "%.2f s "
-      "(%.1f tokens/s); ended by %s",
+      "(%.1f tokens/s); drafted %lld, accepted %lld; ended by %s",
       static_cast<unsigned long long>(sampler.seed), outcome.load_s, outcome.prompt.size(),
       outcome.prefill_s, per_second(outcome.prompt.size(), outcome.prefill_s),
       outcome.tokens.size(), outcome.decode_s, per_second(decoded, outcome.decode_s),
+      static_cast<long long>(outcome.speculation.drafted),
+      static_cast<long long>(outcome.speculation.accepted),
       std::string(engine::stop_reason_name(outcome.stop)).c_str());
 }
 
@@ -135,13 +144,16 @@ Status run(const RunOptions& options, Outcome& outcome) {
   engine::Sampler sampler(*sampler_options);
   if (Status status = session.append(outcome.prompt); !status) return status;
   for (const text::TokenId id : outcome.prompt) sampler.accept(id);
+  GEIST_ASSIGN(const auto speculator, make_speculator(options.speculation, *loaded));
   engine::Generation generation(session, runner, sampler, *loaded->tokenizer,
                                 {.tokens_max = options.tokens_max,
                                  .stops = options.stops,
                                  .ignore_end = options.ignore_end,
                                  .show_special = options.special,
-                                 .log_probabilities = options.json});
+                                 .log_probabilities = options.json,
+                                 .speculator = speculator.get()});
   if (Status status = generate(options, generation, outcome); !status) return status;
+  if (speculator != nullptr) outcome.speculation = speculator->stats();
   if (options.verbose) report(outcome, *sampler_options);
   if (!options.json) return {};
   return write_output(
@@ -185,6 +197,7 @@ void configure_options(CLI::App& app, RunOptions& options) {
   app.add_flag("--json", options.json, "one JSON object: text, tokens, seed, stop reason, timings");
   app.add_flag("-v,--verbose", options.verbose, "seed and timings on standard error");
   add_sampler_options(app, options.sampler);
+  add_speculation_options(app, options.speculation);
 }
 
 }  // namespace

@@ -32,9 +32,11 @@ std::string trimmed(std::string_view text) {
 }  // namespace
 
 Conversation::Conversation(const SpeakingModel& loaded, const engine::ChatFormat& format,
-                           engine::SamplerOptions sampler, int32_t context_max)
+                           engine::SamplerOptions sampler, int32_t context_max,
+                           engine::Speculator* speculator)
     : loaded_(&loaded),
       format_(&format),
+      speculator_(speculator),
       sampler_options_(std::move(sampler)),
       session_(*loaded.model, {.context_max = context_max, .adapters = loaded.adapters}),
       runner_(*loaded.model, *loaded.pool),
@@ -85,9 +87,11 @@ Result<Answer> Conversation::answer(int32_t tokens_max,
   engine::Sampler sampler(sampler_options_);
   sampler.seek(draws_);
   for (const text::TokenId id : *prompt) sampler.accept(id);
-  engine::Generation generation(
-      session_, runner_, sampler, *loaded_->tokenizer,
-      {.tokens_max = tokens_max, .chunk = kChunk, .stops = format_->stops()});
+  engine::Generation generation(session_, runner_, sampler, *loaded_->tokenizer,
+                                {.tokens_max = tokens_max,
+                                 .chunk = kChunk,
+                                 .stops = format_->stops(),
+                                 .speculator = speculator_});
   const auto begin = Clock::now();
   auto first_token = begin;
   while (answer.stop == engine::StopReason::kNone) {
@@ -106,6 +110,7 @@ Result<Answer> Conversation::answer(int32_t tokens_max,
     if (!shown.empty()) on_text(shown);
   }
   draws_ = sampler.position();
+  if (speculator_ != nullptr) answer.speculation = speculator_->stats();
   answer.prefill_s = seconds_between(begin, first_token);
   answer.decode_s = seconds_between(first_token, Clock::now());
   answer.text = trimmed(answer.text);

@@ -23,13 +23,14 @@ struct Answer {
   int32_t prompt_tokens = 0, cached_tokens = 0, tokens = 0;
   int32_t messages_forgotten = 0;  // dropped from the front to fit the context
   double prefill_s = 0, decode_s = 0;
+  engine::SpeculationStats speculation;  // of the whole conversation
 };
 
 class Conversation {
  public:
-  // Refers to loaded and format.
+  // Refers to loaded, format and speculator (null: none).
   Conversation(const SpeakingModel& loaded, const engine::ChatFormat& format,
-               engine::SamplerOptions sampler, int32_t context_max);
+               engine::SamplerOptions sampler, int32_t context_max, engine::Speculator* speculator);
 
   // Empty: none.
   void set_system(std::string text) { system_ = std::move(text); }
@@ -52,6 +53,7 @@ class Conversation {
 
   const SpeakingModel* loaded_;
   const engine::ChatFormat* format_;
+  engine::Speculator* speculator_;
   engine::SamplerOptions sampler_options_;
   engine::Session session_;
   engine::Runner runner_;

@@ -72,6 +72,7 @@ Generation::Generation(Session& session, Runner& runner, Sampler& sampler,
 }
 
 Result<GenerationStep> Generation::end(StopReason reason, GenerationStep step) {
+  lookahead_.land(*session_);
   step.stop = reason;
   step.text += scanner_.finish();
   return step;
@@ -83,22 +84,34 @@ Result<GenerationStep> Generation::step() {
   }
   if (!runner_->model().config().has_logits)
     return errorf("this is an embedding model, which cannot continue a text; choose another one");
-  if (session_->pending() > 0) {
-    runner_->pass(*session_, {.tokens_max = options_.chunk});
-    if (session_->pending() > 0) return GenerationStep{};
+  if (!lookahead_.active() && session_->pending() > 0) {
+    if (options_.speculator != nullptr && session_->pending() == 1) {
+      lookahead_.pass(*session_, *runner_, *sampler_, *options_.speculator, draft_room());
+    } else {
+      runner_->pass(*session_, {.tokens_max = options_.chunk});
+    }
+    if (!lookahead_.active() && session_->pending() > 0) return GenerationStep{};
   }
   if (options_.tokens_max >= 0 && drawn_ >= options_.tokens_max)
     return end(StopReason::kLength, {});
   return draw();
 }
 
+// Drafts that could still be drawn, besides the token that comes anyway.
+int32_t Generation::draft_room() const {
+  const int32_t room = session_->context_max() - session_->length();
+  return options_.tokens_max < 0 ? room : std::min(room, options_.tokens_max - drawn_ - 1);
+}
+
 Result<GenerationStep> Generation::draw() {
   GenerationStep step;
-  step.token = sampler_->sample(session_->logits());
+  const std::span<const float> logits = lookahead_.active() ? lookahead_.row() : session_->logits();
+  step.token = sampler_->sample(logits);
   if (options_.log_probabilities) {
-    step.log_probability = log_probability(session_->logits(), step.token);
+    step.log_probability = log_probability(logits, step.token);
   }
   sampler_->accept(step.token);
+  const bool drafted = lookahead_.drawn(step.token);
   ++drawn_;
   if (!options_.ignore_end && tokenizer_->is_end(step.token)) return end(StopReason::kEnd, step);
   step.text = scanner_.push(tokenizer_->token_bytes(step.token, options_.show_special));
@@ -106,6 +119,7 @@ Result<GenerationStep> Generation::draw() {
   if (!full) {
     if (const Status status = session_->append(step.token); !status) return status.error();
   }
+  if (!drafted) lookahead_.land(*session_);
   if (scanner_.found()) return end(StopReason::kStop, step);
   if (options_.tokens_max >= 0 && drawn_ >= options_.tokens_max)
     return end(StopReason::kLength, step);

@@ -11,6 +11,7 @@
 #include "base/result.h"
 #include "engine/sampler.h"
 #include "engine/session.h"
+#include "engine/speculation.h"
 #include "text/tokenizer.h"
 
 namespace geist::engine {
@@ -34,6 +35,7 @@ struct GenerationOptions {
   bool show_special = false;            // control tokens appear as text
   bool log_probabilities = false;       // fills GenerationStep.log_probability
   const std::atomic<bool>* cancel = nullptr;
+  Speculator* speculator = nullptr;  // makes it faster; the same tokens and text
 };
 
 struct GenerationStep {
@@ -76,6 +78,7 @@ class Generation {
  private:
   Result<GenerationStep> end(StopReason reason, GenerationStep step);
   Result<GenerationStep> draw();
+  int32_t draft_room() const;
 
   Session* session_;
   Runner* runner_;
@@ -83,6 +86,7 @@ class Generation {
   const text::Tokenizer* tokenizer_;
   GenerationOptions options_;
   StopScanner scanner_;
+  Lookahead lookahead_;
   int32_t drawn_ = 0;
 };
 
