@@ -103,5 +103,76 @@ class Tokenizer(Case):
         big.unlink()
 
 
+RECIPE = """
+out = "{out}"
+[model]
+tokenizer = "tok.gguf"
+layers = 1
+width = 32
+heads = 2
+context = 32
+[data]
+files = ["text.txt"]
+split_bytes = 400
+validation_share = 0.2
+[train]
+steps = {steps}
+batch_rows = 4
+checkpoint_every = 5
+validate_every = 20
+[optimizer]
+learning_rate = 0.01
+warmup_steps = 3
+"""
+
+
+class Base(Case):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        (cls.folder / "text.txt").write_text(english(400))
+        subprocess.run([GEIST, "train", "tokenizer", "--data", cls.folder / "text.txt", "--vocab", "300", "--out",
+                        cls.folder / "tok.gguf"], check=True, capture_output=True, timeout=TIMEOUT_S)
+
+    def recipe(self, out, steps=40, more=""):
+        return self.file(out + ".toml", RECIPE.format(out=out, steps=steps) + more)
+
+    def weights(self, recipe, threads):
+        return self.geist("train", "base", recipe, "-t", threads).stdout.split()[-1]
+
+    def log(self, out):
+        return [json.loads(line) for line in (self.folder / out / "log.jsonl").read_text().splitlines()]
+
+    def test_killed_and_resumed_gives_the_same_weights_as_any_thread_count(self):
+        whole = self.weights(self.recipe("whole"), 1)
+        process = subprocess.Popen([GEIST, "train", "base", self.recipe("killed"), "-t", "2"],
+                                   stderr=subprocess.PIPE, text=True)
+        for line in process.stderr:  # behind the checkpoint of step 5, somewhere
+            if line.startswith("step 10/"):
+                process.kill()
+                break
+        process.communicate(timeout=TIMEOUT_S)
+        self.assertFalse((self.folder / "killed/model.gguf").exists())
+        run = self.geist("train", "base", self.recipe("killed"), "-t", 3)
+        self.assertIn(b"going on from step", run.stderr)
+        self.assertEqual(run.stdout.split()[-1], whole)
+        self.assertEqual((self.folder / "killed/model.gguf").read_bytes(),
+                         (self.folder / "whole/model.gguf").read_bytes())
+        for name in "loss", "gradient_norm", "validation_loss", "bits_per_byte":
+            self.assertEqual([e[name] for e in self.log("whole") if name in e],
+                             [e[name] for e in self.log("killed") if name in e])
+        self.assertLess(self.log("whole")[-1]["validation_loss"], self.log("whole")[0]["loss"])
+        self.assertLessEqual(len(list((self.folder / "whole/checkpoints").iterdir())), 2)
+        self.assertTrue(self.geist("run", self.folder / "whole/model.gguf", "-p", "the little", "-n", 8).stdout)
+
+    def test_faults_are_one_line(self):
+        for more, message in [("lerning_rate = 1\n", b"lerning_rate"), ("schedule = 'up'\n", b"schedule")]:
+            run = self.geist("train", "base", self.recipe("fault", more=more), code=1)
+            self.assertIn(message, run.stderr)
+            self.assertEqual(run.stderr.strip().count(b"\n"), 0)
+        self.assertFalse((self.folder / "fault").exists())
+        self.geist("train", "base", self.folder / "absent.toml", code=1)
+
+
 if __name__ == "__main__":
     unittest.main(argv=[sys.argv[0], *sys.argv[2:]])
