@@ -13,32 +13,14 @@ import argparse
 import csv
 import json
 import pathlib
-import shutil
 import statistics
 import subprocess
 import sys
 
+from peer import install_peer
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GEIST = ROOT / "build" / "release" / "geist"
-PEERS = ROOT / ".peers"
-PACKAGES = ["node-llama-cpp@3.22.1", "@node-llama-cpp/linux-x64@3.22.1"]
-
-
-def install_peer(cpu):
-    folder = PEERS / (f"llama-{cpu}" if cpu else "llama")
-    if not (folder / "node_modules" / "node-llama-cpp").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "package.json").write_text('{"name": "peer", "private": true}\n')
-        print(f"installing {PACKAGES[0]} into {folder.relative_to(ROOT)}", file=sys.stderr)
-        subprocess.run(["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", *PACKAGES],
-                       cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    if cpu:
-        bins = folder / "node_modules/@node-llama-cpp/linux-x64/bins/linux-x64"
-        for library in bins.glob("libggml-cpu-*.so"):
-            if library.name != f"libggml-cpu-{cpu}.so":
-                library.unlink()
-    return folder
-
 
 def run_json(command, cwd=None):
     done = subprocess.run([str(c) for c in command], cwd=cwd, capture_output=True, text=True)
@@ -90,9 +72,6 @@ def main():
     parser.add_argument("--cpu", default="")
     parser.add_argument("--csv", type=pathlib.Path)
     args = parser.parse_args()
-    for tool in ("node", "npm"):
-        if shutil.which(tool) is None:
-            sys.exit(f"{tool} is missing: apt-get install nodejs npm")
     peer = install_peer(args.cpu)
     rows = []
     for kind in args.types.split(","):

@@ -22,6 +22,7 @@ class Builder {
   int64_t block;  // that row lengths are multiples of, 32 where the type has none
   int64_t width, ff, heads = 4, kv_heads = 2, head_dim, layers = 2, vocab = 288, context = 256;
   int64_t experts = 4, experts_used = 2, expert_ff;
+  bool deep = false;
 
   Builder(std::string architecture, TensorType type, uint64_t seed, Shape shape)
       : architecture_(std::move(architecture)), type_(type), random_(seed, "random model") {
@@ -31,6 +32,7 @@ class Builder {
     expert_ff = block == 256 ? 256 : 64;
     head_dim = width / heads;
     if (shape == Shape::kRandom) draw_shape(seed);
+    deep = shape == Shape::kDeep;
   }
 
   void set(const std::string& key, Value value) {
@@ -326,6 +328,7 @@ void fill_stablelm(Builder& b, bool large) {
 }
 
 void fill_command_r(Builder& b, bool head_norms) {
+  if (head_norms && b.deep) b.layers = 64;
   b.common(false);
   b.rope(b.head_dim, 8e6f);
   b.set_float("logit_scale", 0.5f);
@@ -430,6 +433,13 @@ const Variant kVariants[] = {
      [](Builder& b) {
        b.set("rope.scaling.type", Value::string("linear"));
        b.set_float("rope.scaling.factor", 4.0f);
+       fill_llama_like(b, false, false, 1e4f);
+     }},
+    {"llama-yarn", "llama",
+     [](Builder& b) {
+       b.set("rope.scaling.type", Value::string("yarn"));
+       b.set_float("rope.scaling.factor", 4.0f);
+       b.set_int("rope.scaling.original_context_length", 64);
        fill_llama_like(b, false, false, 1e4f);
      }},
     {"llama-rope-divisors", "llama",

@@ -20,6 +20,7 @@ std::vector<std::string> random_model_variants();
 
 enum class Shape {
   kFixed,   // context 256, vocabulary 288, 4 heads, widths that are powers of two
+  kDeep,    // kFixed, but Command R+ has 64 layers: llama.cpp knows it by that
   kRandom,  // context 256, the rest drawn from the seed: widths of odd sizes, 289 to 303 tokens
 };
 
