@@ -228,9 +228,10 @@ struct FloatMatmul {
       x += kTileTokens * p.x_stride;
       acc += kTileTokens * acc_step;
     }
-    for (; t < t_end; ++t, x += p.x_stride, acc += acc_step) {
-      multiply<1>(tile, x, p.x_stride, depth, k == 0, acc, x);
-    }
+    static_assert(kTileTokens <= 3);
+    ahead.fetch(lines);
+    if (t + 2 == t_end) multiply<2>(tile, x, p.x_stride, depth, k == 0, acc, x);
+    if (t + 1 == t_end) multiply<1>(tile, x, p.x_stride, depth, k == 0, acc, x);
   }
 
   // y[0 .. rows) = the sums of a tile's accumulators for one token.

@@ -491,21 +491,16 @@ void one_token(const uint8_t* panels, int64_t panel_stride, int64_t rows, int64_
   }
 }
 
-// A few: panel by panel, each in one part of the tokens, or in two while the panel is in cache.
+// A few: panel by panel.
 template <typename V, const PanelFormat& f>
 void few_tokens(const uint8_t* panels, int64_t panel_stride, int64_t rows, int64_t chunks,
                 const Q8Block* x, int64_t tokens, float* y, int64_t y_stride) {
-  constexpr int kMost = V::kFusedTokens;
   for (int64_t r = 0; r < rows; r += kPanelRows, panels += panel_stride) {
-    const int64_t lanes = smaller(kPanelRows, rows - r);
-    int64_t count = tokens > kMost ? tokens / 2 : tokens;
-    for (int64_t t = 0; t < tokens; t += count, count = tokens - t) {
-      unroll<kMost - 1>([&](auto n) GEIST_LAMBDA {  // tokens >= 2, so no part is of one
-        if (count == n + 2)
-          fused<V, f, 1, n + 2>(panels, panel_stride, lanes, chunks, x + t * kSlabBlocks, tokens,
-                                y + t * y_stride + r, y_stride);
-      });
-    }
+    unroll<V::kFusedTokens - 1>([&](auto n) GEIST_LAMBDA {
+      if (tokens == n + 2)
+        fused<V, f, 1, n + 2>(panels, panel_stride, smaller(kPanelRows, rows - r), chunks, x,
+                              tokens, y + r, y_stride);
+    });
   }
 }
 
@@ -516,7 +511,7 @@ void multiply_panels(const uint8_t* panels, int64_t rows, int64_t cols, const Q8
   const int64_t stride = chunks / (f.super() ? kChunksPerSuper : 1) * kBlockBytes<f>;
   if (tokens == 1) return one_token<V, f>(panels, stride, rows, chunks, x, y);
   if constexpr (f.common) {
-    if (tokens <= 2 * V::kFusedTokens)
+    if (tokens <= V::kFusedTokens)
       return few_tokens<V, f>(panels, stride, rows, chunks, x, tokens, y, y_stride);
   }
   ManyTokens<V, f>{panels, stride, rows, chunks, x, tokens, y, y_stride}.run();
