@@ -174,5 +174,50 @@ class Base(Case):
         self.geist("train", "base", self.folder / "absent.toml", code=1)
 
 
+class Generate(Case):
+    FEW = ["--documents", 50, "--chats", 60, "--pairs", 20, "--problems", 20, "--held-out", 10]
+
+    def files(self, folder):
+        return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+    def test_a_seed_gives_the_same_files(self):
+        folders = [self.folder / name for name in "abc"]
+        for folder, seed in zip(folders, (5, 5, 6)):
+            self.geist("train", "generate", folder, "--seed", seed, *self.FEW)
+        first, same, other = map(self.files, folders)
+        self.assertEqual(first, same)
+        self.assertNotEqual(first["sft.jsonl"], other["sft.jsonl"])
+        self.assertEqual(len(first), 13)
+        self.assertEqual(first["base.txt"].count(b"<|endoftext|>\n"), 50)
+        for name, contents in first.items():
+            if name.endswith(".jsonl"):
+                for line in contents.splitlines():
+                    json.loads(line)
+
+    def test_chats_go_through_the_chat_template(self):
+        folder = self.folder / "chats"
+        self.geist("train", "generate", folder, *self.FEW)
+        tok = self.folder / "chat.gguf"
+        self.geist("train", "tokenizer", "--data", folder / "base.txt", "--vocab", 400, "--out", tok)
+        calls = 0
+        for line in (folder / "sft.jsonl").read_text().splitlines():
+            chat = json.loads(line)
+            said = self.geist("render", tok, input=line.encode()).stdout.decode()
+            self.assertEqual(said.count("<|im_end|>"), 3 if "tools" in chat else 2)
+            if "tool_calls" in chat["messages"][1]:
+                call = said.split("<tool_call>")[-1].split("</tool_call>")[0]
+                wanted = chat["messages"][1]["tool_calls"][0]["function"]
+                self.assertEqual(json.loads(call), {"name": wanted["name"],
+                                                    "arguments": json.loads(wanted["arguments"])})
+                calls += 1
+        self.assertGreater(calls, 3)
+
+    def test_faults(self):
+        path = self.file("plain", "x")
+        run = self.geist("train", "generate", path, *self.FEW, code=1)
+        self.assertEqual(run.stderr.strip().count(b"\n"), 0)
+        self.assertEqual(path.read_text(), "x")
+
+
 if __name__ == "__main__":
     unittest.main(argv=[sys.argv[0], *sys.argv[2:]])

@@ -1,0 +1,154 @@
+#include "train/world.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/check.h"
+#include "train/world_skills.h"
+#include "train/world_words.h"
+
+// The frame around the makers of problems: splits, stories, documents, and lines of JSON.
+
+namespace geist::train {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr uint64_t kHeldOutOneIn = 8;
+
+Json with_tools(const Problem& problem, Json line) {
+  if (!problem.tools.empty()) line["tools"] = Json::parse(problem.tools);
+  return line;
+}
+
+Json user_turn(const Problem& problem) { return {{"role", "user"}, {"content", problem.prompt}}; }
+
+Json assistant_turn(const Problem& problem) {
+  if (problem.skill != Skill::kTool) return {{"role", "assistant"}, {"content", problem.answer}};
+  const Json check = Json::parse(problem.check);
+  return {{"role", "assistant"},
+          {"content", nullptr},
+          {"tool_calls",
+           Json::array({{{"type", "function"},
+                         {"function",
+                          {{"name", check["name"]}, {"arguments", check["arguments"].dump()}}}}})}};
+}
+
+}  // namespace
+
+std::string_view skill_name(Skill skill) {
+  constexpr std::string_view kNames[] = {"arithmetic", "lookup",  "unanswerable",
+                                         "tool",       "no_tool", "form"};
+  return kNames[static_cast<size_t>(skill)];
+}
+
+// FNV's low bits alone are weak for short keys: all of them are folded in.
+Split split_of(std::string_view key) {
+  uint64_t hash = stream_id(key);
+  hash ^= hash >> 32;
+  hash *= 0x9E3779B97F4A7C15u;
+  return (hash >> 32) % kHeldOutOneIn == 0 ? Split::kHeldOut : Split::kTrain;
+}
+
+Problem make_problem(Skill skill, Split split, RandomStream& random) {
+  switch (skill) {
+    case Skill::kArithmetic:
+      return make_arithmetic(split, random);
+    case Skill::kLookup:
+      return make_lookup(split, random);
+    case Skill::kUnanswerable:
+      return make_unanswerable(split, random);
+    case Skill::kTool:
+      return make_tool_call(split, random);
+    case Skill::kNoTool:
+      return make_no_tool(split, random);
+    case Skill::kForm:
+      return make_form(split, random);
+  }
+  GEIST_CHECK(false);
+}
+
+std::string make_story(Split split, RandomStream& random, std::string* key) {
+  Slots s;
+  do {
+    s["hero"] = pick_name(random);
+    s["friend"] = pick_name(random);
+    s["place"] = pick(places(), random);
+    s["thing"] = pick(things(), random);
+    *key = "story " + s["hero"] + " " + s["friend"] + " " + s["place"] + " " + s["thing"];
+  } while (split_of(*key) != split || s["hero"] == s["friend"]);
+  s["job"] = pick(jobs(), random);
+  s["trait"] = pick(traits(), random);
+  s["animal"] = pick(animals(), random);
+  s["colour"] = pick(colours(), random);
+  s["food"] = pick(foods(), random);
+  s["other"] = pick(places(), random);
+  return expand(
+      "{Once there was|In a small house lived|Long ago there was} a $trait $job {called|whose name "
+      "was} "
+      "$hero. {$hero lived near the $place|$hero was at home by the $place} and had a "
+      "{pet|tame|little} $animal. {One day|One morning|One evening}, {$hero lost a $colour "
+      "$thing|the "
+      "$colour $thing of $hero was gone|a bird took the $colour $thing of $hero}. {$hero was "
+      "sad.|\"Where "
+      "is my $thing?\" said $hero.|$hero looked for it all day.} {Then $friend came by|Soon "
+      "$friend came "
+      "along|At the $place, $hero met $friend} and {asked what was wrong|said, \"I will help "
+      "you\"|offered "
+      "to help}. {Together they went to the $other.|They walked to the $other and looked "
+      "everywhere.|The "
+      "$animal ran ahead to the $other.} {There lay the $thing under a tree.|The $animal found the "
+      "$thing "
+      "in the grass.|Behind a stone they saw the $colour $thing.} {$hero thanked $friend and gave "
+      "them some "
+      "$food.|\"Thank you,\" said $hero, and they ate $food together.|$hero was glad and shared a "
+      "bag of "
+      "$food with $friend.} {From that day on they were friends.|Then they all went home.|That "
+      "night "
+      "$hero slept well.}",
+      s, random);
+}
+
+std::string make_document(Split split, RandomStream& random) {
+  std::string key;
+  const uint64_t kind = random.next_below(8);
+  if (kind < 4) return make_story(split, random, &key) + "\n";
+  std::string text;
+  if (kind < 6) {
+    const uint64_t count = 2 + random.next_below(3);
+    for (uint64_t i = 0; i < count; ++i) {
+      const Problem p = make_arithmetic(split, random);
+      text += p.prompt + "\n" + p.answer + "\n";
+    }
+    return text;
+  }
+  constexpr Skill kSpoken[] = {Skill::kLookup, Skill::kUnanswerable, Skill::kForm};
+  for (int i = 0; i < 2; ++i) {
+    const Problem p = make_problem(kSpoken[random.next_below(3)], split, random);
+    text += "Question: " + p.prompt + "\nReply: " + p.answer + "\n";
+  }
+  return text;
+}
+
+std::string chat_line(const Problem& problem) {
+  return with_tools(problem,
+                    {{"messages", Json::array({user_turn(problem), assistant_turn(problem)})}})
+      .dump();
+}
+
+std::string pair_line(const Problem& problem) {
+  return with_tools(problem, {{"prompt", Json::array({user_turn(problem)})},
+                              {"chosen", problem.answer},
+                              {"rejected", problem.worse}})
+      .dump();
+}
+
+std::string eval_line(const Problem& problem) {
+  return with_tools(problem, {{"skill", skill_name(problem.skill)},
+                              {"messages", Json::array({user_turn(problem)})},
+                              {"answer", problem.answer},
+                              {"check", Json::parse(problem.check)},
+                              {"keys", problem.keys}})
+      .dump();
+}
+
+}  // namespace geist::train

@@ -1,0 +1,34 @@
+// Words of the small world, and templates over them: "{a|b}" picks one, "$name" stands for a slot.
+#pragma once
+
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/rng.h"
+
+namespace geist::train {
+
+using WordList = std::span<const std::string_view>;
+
+WordList first_syllables();
+WordList last_syllables();
+WordList places();
+WordList colours();
+WordList animals();
+WordList foods();
+WordList things();
+WordList jobs();
+WordList traits();
+
+std::string pick(WordList words, RandomStream& random);
+// One of some hundred names that no other text has.
+std::string pick_name(RandomStream& random);
+
+using Slots = std::map<std::string, std::string, std::less<>>;
+// A slot's name is lower-case letters; "$Name" starts its text with a capital. An unknown slot is a
+// fault of the template.
+std::string expand(std::string_view pattern, const Slots& slots, RandomStream& random);
+
+}  // namespace geist::train
