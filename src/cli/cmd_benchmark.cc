@@ -1,17 +1,15 @@
 // geist bench (the file is not called cmd_bench.cc, since _bench.cc is the ending of
-// micro-benchmarks): tokens a second of reading a prompt (prefill) and of writing (decode, from an
-// empty context), each the median of several runs, for each number of threads. GB/s of decode
-// counts the weights that a token reads.
+// micro-benchmarks): tokens a second of reading a prompt (prefill) and of writing (decode), each
+// the median of several runs, for each number of threads, depth and batch. GB/s of decode counts
+// the weights that a step reads.
 #include <CLI/CLI.hpp>
-#include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
-#include "base/rng.h"
+#include "cli/bench_run.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/model_options.h"
@@ -20,28 +18,11 @@
 namespace geist::cli {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 struct BenchOptions {
   ModelOptions model;
   int32_t prompt = 512, predict = 128, repeats = 3;
-  std::vector<int> threads;
+  std::vector<int> threads, depths, batches;
   bool json = false;
-};
-
-struct Measurement {
-  std::string work;  // "prefill" or "decode"
-  int threads;
-  int32_t tokens;
-  std::vector<double> seconds;  // one a repeat
-
-  double median_s() const {
-    std::vector<double> sorted = seconds;
-    std::sort(sorted.begin(), sorted.end());
-    const size_t middle = sorted.size() / 2;
-    return sorted.size() % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-  }
-  double rate() const { return tokens / median_s(); }
 };
 
 // Bytes of weights that one token of decode reads: all matrices but the embedding table, of which
@@ -65,68 +46,40 @@ int64_t bytes_per_token(const model::Model& model) {
   return bytes;
 }
 
-class Bench {
- public:
-  Bench(const LoadedModel& loaded, ThreadPool& pool)
-      : model_(*loaded.model),
-        adapters_(loaded.adapters),
-        runner_(model_, pool),
-        random_(1, "bench") {}
+double steps_per_s(const Measurement& m) { return m.rate() / m.work.batch; }
 
-  Result<double> prefill(int32_t count) {
-    engine::Session session(model_, {.context_max = count, .adapters = adapters_});
-    std::vector<text::TokenId> tokens(static_cast<size_t>(count));
-    for (text::TokenId& id : tokens) id = random_token();
-    if (Status status = session.append(tokens); !status) return status.error();
-    const auto begin = Clock::now();
-    while (session.pending() > 0 && !interrupted()) runner_.pass(session);
-    return seconds_since(begin);
+std::vector<BenchWork> works_of(const BenchOptions& options) {
+  std::vector<BenchWork> works;
+  for (const int depth : options.depths) {
+    if (options.prompt > 0) works.push_back({true, options.prompt, depth, 1});
+    for (const int batch : options.batches)
+      if (options.predict > 0) works.push_back({false, options.predict, depth, batch});
   }
+  return works;
+}
 
-  Result<double> decode(int32_t count) {
-    engine::Session session(model_, {.context_max = count, .adapters = adapters_});
-    const auto begin = Clock::now();
-    for (int32_t i = 0; i < count && !interrupted(); ++i) {
-      if (Status status = session.append(random_token()); !status) return status.error();
-      runner_.pass(session);
-    }
-    return seconds_since(begin);
+// A context that a work does not fit into is known before anything is timed.
+Status check_context(const BenchOptions& options, const model::Config& config,
+                     std::span<const BenchWork> works) {
+  const int32_t limit = config.position_limit > 0 ? config.position_limit : config.context_length;
+  for (const BenchWork& work : works) {
+    if (int64_t{work.depth} + work.tokens > limit)
+      return errorf(
+          "%s: %s of %d tokens at depth %d does not fit into the model's context of %d; smaller "
+          "-p, -n or -d would",
+          options.model.model.c_str(), work.name().c_str(), work.tokens, work.depth, limit);
   }
-
- private:
-  static double seconds_since(Clock::time_point begin) {
-    return std::chrono::duration<double>(Clock::now() - begin).count();
-  }
-  text::TokenId random_token() {
-    return static_cast<text::TokenId>(
-        random_.next_below(static_cast<uint64_t>(model_.config().vocab_size)));
-  }
-
-  const model::Model& model_;
-  std::shared_ptr<const model::AdapterSet> adapters_;
-  engine::Runner runner_;
-  RandomStream random_;
-};
+  return {};
+}
 
 Result<std::vector<Measurement>> measure(const BenchOptions& options, const LoadedModel& loaded) {
+  const std::vector<BenchWork> works = works_of(options);
+  GEIST_TRY(check_context(options, loaded.model->config(), works));
   std::vector<Measurement> out;
   for (const int threads : options.threads) {
-    ThreadPool pool(threads);
-    Bench bench(loaded, pool);
-    // Once unmeasured: touches the weights, grows the scratch memory.
-    if (const auto warm = bench.decode(1); !warm.ok()) return warm.error();
-    for (const bool prefill : {true, false}) {
-      const int32_t tokens = prefill ? options.prompt : options.predict;
-      if (tokens == 0) continue;
-      Measurement m{prefill ? "prefill" : "decode", pool.size(), tokens, {}};
-      for (int32_t i = 0; i < options.repeats; ++i) {
-        const auto seconds = prefill ? bench.prefill(tokens) : bench.decode(tokens);
-        if (!seconds.ok()) return seconds.error();
-        if (interrupted()) return errorf("interrupted");
-        m.seconds.push_back(*seconds);
-      }
-      out.push_back(std::move(m));
-    }
+    GEIST_ASSIGN(const std::vector<Measurement> some,
+                 run_bench_works(loaded, works, threads, options.repeats));
+    out.insert(out.end(), some.begin(), some.end());
   }
   return out;
 }
@@ -136,12 +89,11 @@ std::string to_json(const BenchOptions& options, const LoadedModel& loaded,
   const int64_t bytes = bytes_per_token(*loaded.model);
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (const Measurement& m : results) {
-    nlohmann::ordered_json row = {{"work", m.work},
-                                  {"threads", m.threads},
-                                  {"tokens", m.tokens},
-                                  {"tokens_per_s", m.rate()},
+    nlohmann::ordered_json row = {{"work", m.work.name()},   {"threads", m.threads},
+                                  {"tokens", m.work.tokens}, {"depth", m.work.depth},
+                                  {"batch", m.work.batch},   {"tokens_per_s", m.rate()},
                                   {"seconds", m.seconds}};
-    if (m.work == "decode") row["gb_per_s"] = m.rate() * static_cast<double>(bytes) / 1e9;
+    if (!m.work.prefill) row["gb_per_s"] = steps_per_s(m) * static_cast<double>(bytes) / 1e9;
     rows.push_back(row);
   }
   const nlohmann::ordered_json json = {{"model", options.model.model},
@@ -154,14 +106,14 @@ std::string to_json(const BenchOptions& options, const LoadedModel& loaded,
 
 std::string to_text(const LoadedModel& loaded, std::span<const Measurement> results) {
   const double gigabytes = static_cast<double>(bytes_per_token(*loaded.model)) / 1e9;
-  std::string out = "work       tokens  threads    tokens/s      GB/s\n";
+  std::string out = "work       tokens    depth    batch  threads    tokens/s      GB/s\n";
   char line[100];
   for (const Measurement& m : results) {
-    std::snprintf(line, sizeof line, "%-8s %8d %8d %11.2f", m.work.c_str(), m.tokens, m.threads,
-                  m.rate());
+    std::snprintf(line, sizeof line, "%-8s %8d %8d %8d %8d %11.2f", m.work.name().c_str(),
+                  m.work.tokens, m.work.depth, m.work.batch, m.threads, m.rate());
     out += line;
-    if (m.work == "decode") {
-      std::snprintf(line, sizeof line, " %9.2f", m.rate() * gigabytes);
+    if (!m.work.prefill) {
+      std::snprintf(line, sizeof line, " %9.2f", steps_per_s(m) * gigabytes);
       out += line;
     }
     out += '\n';
@@ -171,6 +123,8 @@ std::string to_text(const LoadedModel& loaded, std::span<const Measurement> resu
 
 int run_bench(BenchOptions options) {
   if (options.threads.empty()) options.threads = {0};
+  if (options.depths.empty()) options.depths = {0};
+  if (options.batches.empty()) options.batches = {1};
   const CatchInterrupt catching;
   auto loaded = load_model(options.model);
   if (!loaded.ok()) return fail(loaded.error());
@@ -190,7 +144,9 @@ int run_bench(BenchOptions options) {
 Command bench_command() {
   return {
       "bench", "Measure speed",
-      "geist bench model.gguf\ngeist bench model.gguf -p 512 -n 128 -t 1,2 --json",
+      "geist bench model.gguf\ngeist bench model.gguf -p 512 -n 128 -t 1,2 --json\n"
+      "geist bench model.gguf -p 512 -n 0 -d 0,4096,16384     prefill deep in a context\n"
+      "geist bench model.gguf -p 0 -n 32 -b 1,4,16,64         sequences side by side",
       [](CLI::App& app) -> std::function<int()> {
         auto options = std::make_shared<BenchOptions>();
         app.add_option("model", options->model.model, "a GGUF file or a name in the model store")
@@ -202,6 +158,16 @@ Command bench_command() {
         app.add_option("-n,--predict", options->predict, "tokens to decode; 0: none")
             ->capture_default_str()
             ->check(CLI::Range(0, 1 << 20));
+        app.add_option("-d,--depth", options->depths,
+                       "tokens in the cache before, with commas between")
+            ->delimiter(',')
+            ->default_str("0")
+            ->check(CLI::Range(0, 1 << 24));
+        app.add_option("-b,--batch", options->batches,
+                       "sequences that decode side by side, with commas between")
+            ->delimiter(',')
+            ->default_str("1")
+            ->check(CLI::Range(1, 4096));
         app.add_option("-r,--repeats", options->repeats, "runs of each, of which the median counts")
             ->capture_default_str()
             ->check(CLI::Range(1, 1000));

@@ -1,17 +1,14 @@
-// Speed of the float kernels, beside what this machine can do: fma_peak is independent
-// multiply-adds in registers, read_bandwidth sums an array far larger than the caches. One thread.
-// Counters: GFLOP/s counts a multiply-add as two; GB/s counts each byte of weights, keys or values
-// once.
+// Speed of the float kernels, beside what this machine can do (limits: multiply-adds in registers,
+// reading far beyond the caches). One thread. Counters: GFLOP/s counts a multiply-add as two; GB/s
+// counts each byte of weights, keys or values once.
 #include <benchmark/benchmark.h>
 
 #include <cstring>
 #include <string>
 #include <vector>
 
-#if defined(__x86_64__)
-#include "kernels/intrinsics_x86.h"
-#endif
 #include "kernels/kernels.h"
+#include "kernels/machine_limits.h"
 
 namespace geist::kernels {
 namespace {
@@ -30,43 +27,6 @@ void set_rates(benchmark::State& state, double flops, double bytes) {
   if (flops > 0) state.counters["GFLOP/s"] = Counter(flops * 1e-9, rate);
   if (bytes > 0) state.counters["GB/s"] = Counter(bytes * 1e-9, rate);
 }
-
-// ---- limits
-
-constexpr int kPeakSteps = 1000, kPeakChains = 16;  // more chains than an FMA's latency needs
-
-#if defined(__x86_64__)
-__attribute__((target("avx512f"))) void fma_chains_512() {
-  __m512 acc[kPeakChains];
-  const __m512 x = _mm512_set1_ps(0.5f);
-  for (__m512& a : acc) a = x;
-  for (int i = 0; i < kPeakSteps; ++i) {
-#pragma GCC unroll 16
-    for (__m512& a : acc) {
-      a = _mm512_fmadd_ps(a, x, x);
-      __asm__ volatile("" : "+v"(a));
-    }
-  }
-}
-__attribute__((target("avx2,fma"))) void fma_chains_256() {
-  __m256 acc[kPeakChains - 2];  // all sixteen registers with x
-  const __m256 x = _mm256_set1_ps(0.5f);
-  for (__m256& a : acc) a = x;
-  for (int i = 0; i < kPeakSteps; ++i) {
-#pragma GCC unroll 16
-    for (__m256& a : acc) {
-      a = _mm256_fmadd_ps(a, x, x);
-      __asm__ volatile("" : "+x"(a));
-    }
-  }
-}
-
-void fma_peak(benchmark::State& state, Isa isa) {
-  const double flops = isa >= Isa::kAvx512 ? 32.0 * kPeakChains : 16.0 * (kPeakChains - 2);
-  for (auto _ : state) isa >= Isa::kAvx512 ? fma_chains_512() : fma_chains_256();
-  set_rates(state, flops * kPeakSteps, 0);
-}
-#endif
 
 // ---- products
 
@@ -148,21 +108,12 @@ void row(benchmark::State& state, const Kernels* k, RowKernel kernel) {
 
 // ---- registration
 
-volatile float sink;
-
-void read_bandwidth(benchmark::State& state, const Kernels* k) {
-  const Floats data(size_t{150} << 20, 1.0f);  // 600 MiB
-  for (auto _ : state) {
-    // Products of the array's halves with each other: nothing but loads, and no kernel streams
-    // faster.
-    const int64_t part = 1 << 16;
-    float total = 0;
-    for (int64_t i = 0; i + 2 * part <= static_cast<int64_t>(data.size()); i += 2 * part) {
-      total += k->dot(data.data() + i, data.data() + i + part, part);
-    }
-    sink = total;
-  }
-  set_rates(state, 0, static_cast<double>(data.size()) * 4);
+void limits(benchmark::State& state, const Kernels* k) {
+  ThreadPool one(1);
+  MachineLimits limits;
+  for (auto _ : state) limits = measure_machine_limits(k->isa, one);
+  state.counters["GFLOP/s"] = limits.float_ops_per_s * 1e-9;
+  state.counters["GB/s"] = limits.read_bytes_per_s * 1e-9;
 }
 
 void register_isa(const Kernels* k) {
@@ -170,10 +121,7 @@ void register_isa(const Kernels* k) {
   const auto add = [&](const std::string& what, auto call) {
     benchmark::RegisterBenchmark(name(what).c_str(), call)->Unit(benchmark::kMicrosecond);
   };
-#if defined(__x86_64__)
-  if (k->isa != Isa::kScalar) add("fma_peak", [=](benchmark::State& s) { fma_peak(s, k->isa); });
-#endif
-  add("read_bandwidth", [=](benchmark::State& s) { read_bandwidth(s, k); });
+  benchmark::RegisterBenchmark(name("limits").c_str(), limits, k)->Iterations(1);
   const std::pair<const char*, TensorType> types[] = {
       {"f32", TensorType::kF32}, {"f16", TensorType::kF16}, {"bf16", TensorType::kBF16}};
   for (const auto& [type_name, type] : types) {

@@ -1,7 +1,7 @@
 // The quantised product beside the limits of the machine, measured in the same run:
 //
 //   read          GB/s of reading memory far beyond the caches
-//   vpdpbusd      Gop/s of the multiply-add instruction alone (multiply-adds counted as two)
+//   int8_peak     Gop/s of the multiply-add instruction alone (multiply-adds counted as two)
 //   decode/TYPE   one token: GB/s of packed weights read
 //   prefill/TYPE  512 tokens: Gop/s
 //   pack/TYPE     GB/s of file bytes packed
@@ -20,10 +20,8 @@
 #include <vector>
 
 #include "base/thread_pool.h"
-#if defined(__x86_64__)
-#include "kernels/intrinsics_x86.h"
-#endif
 #include "kernels/kernels.h"
+#include "kernels/machine_limits.h"
 #include "kernels/matmul.h"
 #include "kernels/panel.h"
 #include "kernels/random_rows.h"
@@ -153,18 +151,6 @@ void pack(benchmark::State& state, TensorType type) {
   meter.report(state, "GB/s", static_cast<double>(w.matrix.rows * *row_bytes(type, kCols)));
 }
 
-#if defined(__x86_64__)
-__attribute__((target("avx2"))) int read_all(const std::byte* data, int64_t bytes) {
-  __m256i sum[8] = {};
-  for (int64_t i = 0; i < bytes; i += 256) {
-    for (int j = 0; j < 8; ++j)
-      sum[j] = _mm256_xor_si256(
-          sum[j], _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data + i + 32 * j)));
-  }
-  for (int j = 1; j < 8; ++j) sum[0] = _mm256_xor_si256(sum[0], sum[j]);
-  return _mm256_extract_epi32(sum[0], 0) ^ _mm256_extract_epi32(sum[0], 5);
-}
-
 void read(benchmark::State& state) {
   const int64_t bytes = decode_bytes();
   Memory memory(bytes);
@@ -182,31 +168,13 @@ void read(benchmark::State& state) {
 }
 BENCHMARK(read)->Arg(1)->Arg(2)->UseRealTime();
 
-__attribute__((target("avx512f,avx512vnni"))) int multiply_add(int64_t rounds) {
-  __m512i acc[16];
-  for (int j = 0; j < 16; ++j) acc[j] = _mm512_set1_epi32(j);
-  __m512i a = _mm512_set1_epi32(3), b = _mm512_set1_epi32(5);
-  for (int64_t i = 0; i < rounds; ++i) {
-    asm volatile("" : "+v"(a), "+v"(b));
-#pragma GCC unroll 16
-    for (int j = 0; j < 16; ++j) acc[j] = _mm512_dpbusd_epi32(acc[j], a, b);
-  }
-#pragma GCC unroll 16
-  for (int j = 1; j < 16; ++j) acc[0] = _mm512_add_epi32(acc[0], acc[j]);
-  return _mm_cvtsi128_si32(_mm512_castsi512_si128(acc[0]));
-}
-
-void vpdpbusd(benchmark::State& state) {
-  if (!__builtin_cpu_supports("avx512vnni")) return state.SkipWithError("no AVX-512 VNNI here");
-  constexpr int64_t kRounds = 20000;
+void int8_peak(benchmark::State& state) {
   ThreadPool pool(static_cast<int>(state.range(0)));
-  Meter meter;
-  for (auto _ : state)
-    meter.time([&] { pool.run([&](int) { benchmark::DoNotOptimize(multiply_add(kRounds)); }); });
-  meter.report(state, "Gop/s", static_cast<double>(pool.size()) * kRounds * 16 * 128);
+  double rate = 0;
+  for (auto _ : state) rate = measure_machine_limits(bench_kernels().isa, pool).int8_ops_per_s;
+  state.counters["best"] = rate * 1e-9;
 }
-BENCHMARK(vpdpbusd)->Arg(1)->Arg(2)->UseRealTime();
-#endif
+BENCHMARK(int8_peak)->Arg(1)->Arg(2)->Iterations(1)->UseRealTime();
 
 const bool registered = [] {
   const TensorType types[] = {
