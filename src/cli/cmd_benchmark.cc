@@ -9,11 +9,14 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
 #include "cli/bench_run.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/model_options.h"
 #include "cli/output.h"
+#include "cli/roofline.h"
+#include "model/pass_cost.h"
 
 namespace geist::cli {
 namespace {
@@ -22,28 +25,13 @@ struct BenchOptions {
   ModelOptions model;
   int32_t prompt = 512, predict = 128, repeats = 3;
   std::vector<int> threads, depths, batches;
-  bool json = false;
+  bool json = false, roofline = false;
+  std::string svg;
 };
 
-// Bytes of weights that one token of decode reads: all matrices but the embedding table, of which
-// it reads a row, unless that table is the output head too; of experts only the share in use.
-int64_t bytes_per_token(const model::Model& model) {
-  const bool tied = model.file().find("output.weight") == nullptr;
-  const model::ExpertConfig& expert = model.config().expert;
-  int64_t bytes = 0;
-  for (const gguf::Tensor& tensor : model.file().tensors()) {
-    const auto size = static_cast<int64_t>(tensor.data.size());
-    const bool table = tensor.name == "token_embd.weight" ||
-                       tensor.name == "position_embd.weight" || tensor.name == "token_types.weight";
-    if (table && !(tied && tensor.name == "token_embd.weight")) {
-      bytes += size / tensor.rows();
-    } else if (tensor.name.find("_exps.") != std::string::npos && expert.count > 0) {
-      bytes += size / expert.count * expert.used;
-    } else {
-      bytes += size;
-    }
-  }
-  return bytes;
+// Of weights that one token of decode reads.
+double bytes_per_token(const model::Model& model) {
+  return model::pass_cost(model, {}, model::KvType::kF32).weight_bytes;
 }
 
 double steps_per_s(const Measurement& m) { return m.rate() / m.work.batch; }
@@ -85,27 +73,28 @@ Result<std::vector<Measurement>> measure(const BenchOptions& options, const Load
 }
 
 std::string to_json(const BenchOptions& options, const LoadedModel& loaded,
-                    std::span<const Measurement> results) {
-  const int64_t bytes = bytes_per_token(*loaded.model);
+                    std::span<const Measurement> results, std::span<const RooflineRow> roofline) {
+  const double bytes = bytes_per_token(*loaded.model);
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (const Measurement& m : results) {
     nlohmann::ordered_json row = {{"work", m.work.name()},   {"threads", m.threads},
                                   {"tokens", m.work.tokens}, {"depth", m.work.depth},
                                   {"batch", m.work.batch},   {"tokens_per_s", m.rate()},
                                   {"seconds", m.seconds}};
-    if (!m.work.prefill) row["gb_per_s"] = steps_per_s(m) * static_cast<double>(bytes) / 1e9;
+    if (!m.work.prefill) row["gb_per_s"] = steps_per_s(m) * bytes / 1e9;
     rows.push_back(row);
   }
-  const nlohmann::ordered_json json = {{"model", options.model.model},
-                                       {"architecture", loaded.model->config().architecture},
-                                       {"bytes_per_token", bytes},
-                                       {"load_s", loaded.load_s},
-                                       {"results", rows}};
+  nlohmann::ordered_json json = {{"model", options.model.model},
+                                 {"architecture", loaded.model->config().architecture},
+                                 {"bytes_per_token", static_cast<int64_t>(bytes)},
+                                 {"load_s", loaded.load_s},
+                                 {"results", rows}};
+  if (!roofline.empty()) json["roofline"] = roofline_json(roofline);
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
 std::string to_text(const LoadedModel& loaded, std::span<const Measurement> results) {
-  const double gigabytes = static_cast<double>(bytes_per_token(*loaded.model)) / 1e9;
+  const double gigabytes = bytes_per_token(*loaded.model) / 1e9;
   std::string out = "work       tokens    depth    batch  threads    tokens/s      GB/s\n";
   char line[100];
   for (const Measurement& m : results) {
@@ -133,8 +122,15 @@ int run_bench(BenchOptions options) {
   }
   const auto results = measure(options, *loaded);
   if (!results.ok()) return fail(results.error());
-  const std::string text =
-      options.json ? to_json(options, *loaded, *results) : to_text(*loaded, *results);
+  std::vector<RooflineRow> roofline;
+  if (options.roofline || !options.svg.empty()) roofline = make_roofline(*loaded->model, *results);
+  if (!options.svg.empty()) {
+    const std::string svg = roofline_svg(options.model.model, roofline);
+    if (Status status = write_file(options.svg, svg); !status) return fail(status.error());
+  }
+  std::string text =
+      options.json ? to_json(options, *loaded, *results, roofline) : to_text(*loaded, *results);
+  if (options.roofline && !options.json) text += "\n" + roofline_text(roofline);
   if (Status status = write_output(text); !status) return fail(status.error());
   return kDone;
 }
@@ -146,7 +142,8 @@ Command bench_command() {
       "bench", "Measure speed",
       "geist bench model.gguf\ngeist bench model.gguf -p 512 -n 128 -t 1,2 --json\n"
       "geist bench model.gguf -p 512 -n 0 -d 0,4096,16384     prefill deep in a context\n"
-      "geist bench model.gguf -p 0 -n 32 -b 1,4,16,64         sequences side by side",
+      "geist bench model.gguf -p 0 -n 32 -b 1,4,16,64         sequences side by side\n"
+      "geist bench model.gguf --roofline --svg roofline.svg   how near the machine's limits it is",
       [](CLI::App& app) -> std::function<int()> {
         auto options = std::make_shared<BenchOptions>();
         app.add_option("model", options->model.model, "a GGUF file or a name in the model store")
@@ -176,6 +173,9 @@ Command bench_command() {
             ->delimiter(',')
             ->check(CLI::Range(1, 1024));
         app.add_flag("!--no-pack", options->model.pack, "multiply from the mapped file");
+        app.add_flag("--roofline", options->roofline,
+                     "what each work needs beside what the machine can do, measured now");
+        app.add_option("--svg", options->svg, "write the picture of the roofline to this file");
         app.add_flag("--json", options->json, "one JSON object");
         return [options] { return run_bench(*options); };
       }};
