@@ -30,8 +30,8 @@ import unittest
 
 GEIST, MAKE_TINY_MODEL = sys.argv[1:3] if len(sys.argv) > 2 else ("geist", "make_tiny_model")
 TIMEOUT_S = 120
-COMMANDS = ["run", "chat", "info", "tokenize", "detokenize", "render", "logits", "embed", "perplexity", "bench", "pull",
-            "quantize", "convert", "export", "train", "completion"]
+COMMANDS = ["run", "chat", "info", "pages", "tokenize", "detokenize", "render", "logits", "embed", "perplexity",
+            "bench", "pull", "quantize", "convert", "export", "train", "completion"]
 NEVER_ENDS = ["--logit-bias", "2-inf"]  # forbids the tiny model's end token
 
 
@@ -443,6 +443,82 @@ class ScriptedChat(Case):
         done = self.chat("".join(f"message number {i} of many\n" for i in range(12)))
         self.assertEqual(done.stdout.count(b"\n") >= 12, True)
         self.assertIn(b"no longer sees", done.stderr)
+
+
+class PromptCache(Case):
+    """Prompts are computed once, whatever becomes of the cache."""
+
+    PROMPT = "once upon a time there was a small model that remembered all its long prompts and told them again"
+
+    def setUp(self):
+        self.cache = pathlib.Path(tempfile.mkdtemp(prefix="geist-pages-"))
+        self.addCleanup(shutil.rmtree, self.cache)
+
+    def run_json(self, *arguments, prompt=PROMPT):
+        return json.loads(self.ok("run", self.model, "--json", "-p", prompt, "-n", "8", "--seed", "1", *NEVER_ENDS,
+                                  *arguments))
+
+    def pages(self):
+        return sorted(self.cache.glob("*/*.page"))
+
+    def test_the_second_run_finds_the_prompt(self):
+        plain = self.run_json("--no-prompt-cache")
+        first = self.run_json("--prompt-cache", self.cache)
+        second = self.run_json("--prompt-cache", self.cache)
+        self.assertEqual([r["timings"]["cached_tokens"] for r in (plain, first, second)], [0, 0, 96])
+        self.assertEqual(second["timings"]["prefill_tokens"], len(plain["prompt_tokens"]) - 96)
+        for run in first, second:
+            self.assertEqual((run["tokens"], run["log_probabilities"]), (plain["tokens"], plain["log_probabilities"]))
+        other = self.run_json("--prompt-cache", self.cache, prompt="o" + self.PROMPT)
+        self.assertEqual(other["timings"]["cached_tokens"], 0)
+
+    def test_damaged_pages_are_computed_again(self):
+        first = self.run_json("--prompt-cache", self.cache)
+        for page in self.pages():
+            data = bytearray(page.read_bytes())
+            data[len(data) // 2] ^= 1
+            page.write_bytes(data)
+        checked = self.geist("pages", "--prompt-cache", self.cache)
+        self.assertIn(b"3 pages of 96 tokens", checked.stdout)
+        again = self.run_json("--prompt-cache", self.cache)
+        self.assertEqual(again["tokens"], first["tokens"])
+        # The first was found, and written anew; the others were not read.
+        checked = self.geist("pages", "check", "--prompt-cache", self.cache)
+        self.assertEqual(checked.returncode, 1)
+        self.assertIn(b"3 pages, 2 of them damaged", checked.stdout)
+        self.assertEqual(self.geist("pages", "check", "--prompt-cache", self.cache).returncode, 0)
+        self.assertIn(b"1 pages removed", self.geist("pages", "clear", "--prompt-cache", self.cache).stdout)
+        self.assertEqual(self.pages(), [])
+
+    def test_another_model_finds_nothing(self):
+        self.run_json("--prompt-cache", self.cache)
+        changed = self.folder / "changed.gguf"
+        data = bytearray(pathlib.Path(self.model).read_bytes())
+        data[-2] ^= 0x10
+        changed.write_bytes(data)
+        out = json.loads(self.ok("run", changed, "--json", "-p", self.PROMPT, "-n", "1", "--prompt-cache", self.cache))
+        self.assertEqual(out["timings"]["cached_tokens"], 0)
+
+    def test_without_a_folder_work_goes_on(self):
+        done = self.geist("run", self.model, "-p", self.PROMPT, "-n", "3", "--prompt-cache", "/proc/nowhere")
+        self.assertEqual(done.returncode, 0)
+        self.assertIn(b"no prompt is kept", done.stderr)
+        self.assertEqual(self.geist("run", self.model, "-p", "a", "--no-prompt-cache", "--prompt-cache", "x").returncode, 2)
+
+    def test_a_limit_is_kept(self):
+        self.run_json("--prompt-cache", self.cache)
+        size = self.pages()[0].stat().st_size
+        self.run_json("--prompt-cache", self.cache, "--prompt-cache-size", f"{2.5 * size / 1e9:.9f}")
+        self.assertEqual(len(self.pages()), 2)
+
+    def test_a_chat_finds_the_system_message_of_another(self):
+        words = ["chat", self.model, "--system", self.PROMPT, "--temp", "0", "-n", "5", "-v", "--prompt-cache",
+                 self.cache]
+        first, second = (self.geist(*words, input=f"{text}\n") for text in ("hello", "good day"))
+        self.assertRegex(first.stderr, rb"\(0 cached\)")
+        self.assertRegex(second.stderr, rb"\(96 cached\)")
+        plain = self.geist(*words[:-2], "--no-prompt-cache", input="good day\n")
+        self.assertEqual(second.stdout, plain.stdout)
 
 
 class Chat(Case):

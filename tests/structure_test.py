@@ -21,7 +21,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 
 def include_faults(source, folder, path, text):
     for target in INCLUDE.findall(text):
-        if target.startswith("tests/support/") and path.stem.endswith("_test"):
+        if target.startswith("tests/support/") and path.stem.endswith(("_test", "_test_support")):
             continue
         if (path.parent / target).exists() and "/" not in target:
             yield f'{path}: include "{target}" by its full path, "{folder}/{target}"'
@@ -65,7 +65,7 @@ def header_faults(root, compiler):
 
     def check(header):
         run = subprocess.run([*compiler, "-std=c++20", "-fsyntax-only", "-x", "c++", f"-I{root / 'src'}",
-                              str(header)], capture_output=True, text=True)
+                              f"-I{root}", str(header)], capture_output=True, text=True)
         return f"{header} does not compile alone:\n{run.stderr}" if run.returncode else None
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:

@@ -14,6 +14,7 @@
 #include "cli/line_reader.h"
 #include "cli/model_options.h"
 #include "cli/output.h"
+#include "cli/prompt_cache.h"
 #include "cli/sampler_options.h"
 #include "cli/speculation_options.h"
 #include "cli/store.h"
@@ -25,6 +26,7 @@ struct ChatOptions {
   ModelOptions model;
   SamplerFlags sampler;
   SpeculationFlags speculation;
+  PromptCacheOptions cache;
   std::string system;
   int32_t tokens_max = -1;
   bool verbose = false;
@@ -234,7 +236,8 @@ int run_chat(const ChatOptions& options) {
   if (!format.ok()) return fail(format.error());
   const auto speculator = make_speculator(options.speculation, *loaded);
   if (!speculator.ok()) return fail(speculator.error());
-  Conversation conversation(*loaded, *format, *sampler, options.model.context_max,
+  PromptCache cache(*loaded, options.cache, true, options.verbose);
+  Conversation conversation(*loaded, *format, cache, *sampler, options.model.context_max,
                             speculator->get());
   conversation.set_system(options.system);
   const auto reader = make_line_reader(user_file("chat_history"));
@@ -259,6 +262,7 @@ Command chat_command() {
             app.add_option("-n,--predict", options->tokens_max, "tokens of an answer at most")
                 ->check(CLI::Range(-1, 1 << 30));
             app.add_flag("-v,--verbose", options->verbose, "seed and timings on standard error");
+            add_prompt_cache_options(app, options->cache);
             add_sampler_options(app, options->sampler);
             add_speculation_options(app, options->speculation);
             return [options] { return run_chat(*options); };

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <memory>
@@ -14,6 +15,7 @@
 #include "cli/interrupt.h"
 #include "cli/model_options.h"
 #include "cli/output.h"
+#include "cli/prompt_cache.h"
 #include "cli/sampler_options.h"
 #include "cli/speculation_options.h"
 #include "engine/generation.h"
@@ -30,6 +32,7 @@ struct RunOptions {
   ModelOptions model;
   SamplerFlags sampler;
   SpeculationFlags speculation;
+  PromptCacheOptions cache;
   std::optional<std::string> prompt;
   std::string file;
   int32_t tokens_max = -1;
@@ -42,8 +45,10 @@ struct Outcome {
   std::vector<double> log_probabilities;
   std::string text;
   StopReason stop = StopReason::kNone;
+  size_t cached_tokens = 0;  // of the prompt
   double load_s = 0, prefill_s = 0, decode_s = 0;
   engine::SpeculationStats speculation;
+  size_t computed_tokens() const { return prompt.size() - cached_tokens; }
 };
 
 double seconds_since(Clock::time_point begin) {
@@ -75,8 +80,9 @@ Json to_json(const Outcome& outcome, const engine::SamplerOptions& sampler) {
           {"timings",
            {{"load_s", outcome.load_s},
             {"prefill_s", outcome.prefill_s},
-            {"prefill_tokens", outcome.prompt.size()},
-            {"prefill_tokens_per_s", per_second(outcome.prompt.size(), outcome.prefill_s)},
+            {"cached_tokens", outcome.cached_tokens},
+            {"prefill_tokens", outcome.computed_tokens()},
+            {"prefill_tokens_per_s", per_second(outcome.computed_tokens(), outcome.prefill_s)},
             {"decode_s", outcome.decode_s},
             {"decode_tokens", decoded},
             {"decode_tokens_per_s", per_second(decoded, outcome.decode_s)}}}};
@@ -112,12 +118,14 @@ Status generate(const RunOptions& options, engine::Generation& generation, Outco
 void report(const Outcome& outcome, const engine::SamplerOptions& sampler) {
   const size_t decoded = outcome.tokens.empty() ? 0 : outcome.tokens.size() - 1;
   note(
-      "seed %llu; loaded in %.2f s; prompt of %zu tokens in %.2f s (%.1f tokens/s); %zu tokens in "
+      "seed %llu; loaded in %.2f s; prompt of %zu tokens (%zu cached) in %.2f s (%.1f tokens/s); "
+      "%zu tokens in "
       "%.2f s "
       "(%.1f tokens/s); drafted %lld, accepted %lld; ended by %s",
       static_cast<unsigned long long>(sampler.seed), outcome.load_s, outcome.prompt.size(),
-      outcome.prefill_s, per_second(outcome.prompt.size(), outcome.prefill_s),
-      outcome.tokens.size(), outcome.decode_s, per_second(decoded, outcome.decode_s),
+      outcome.cached_tokens, outcome.prefill_s,
+      per_second(outcome.computed_tokens(), outcome.prefill_s), outcome.tokens.size(),
+      outcome.decode_s, per_second(decoded, outcome.decode_s),
       static_cast<long long>(outcome.speculation.drafted),
       static_cast<long long>(outcome.speculation.accepted),
       std::string(engine::stop_reason_name(outcome.stop)).c_str());
@@ -138,8 +146,11 @@ Status run(const RunOptions& options, Outcome& outcome) {
     return errorf("the prompt is empty and %s; give one with -p or -f",
                   options.raw ? "--raw puts no BOS token in front" : "this model has no BOS token");
 
-  engine::Session session(*loaded->model,
-                          {.context_max = options.model.context_max, .adapters = loaded->adapters});
+  PromptCache cache(*loaded, options.cache, outcome.prompt.size() >= kPromptWorthCaching,
+                    options.verbose);
+  engine::Session session(*loaded->model, {.context_max = options.model.context_max,
+                                           .adapters = loaded->adapters,
+                                           .memory = &cache.memory()});
   engine::Runner runner(*loaded->model, *loaded->pool);
   engine::Sampler sampler(*sampler_options);
   if (Status status = session.append(outcome.prompt); !status) return status;
@@ -154,6 +165,9 @@ Status run(const RunOptions& options, Outcome& outcome) {
                                  .speculator = speculator.get()});
   if (Status status = generate(options, generation, outcome); !status) return status;
   if (speculator != nullptr) outcome.speculation = speculator->stats();
+  outcome.cached_tokens =
+      std::min(outcome.prompt.size(), static_cast<size_t>(cache.tokens_found()));
+  cache.keep(session);
   if (options.verbose) report(outcome, *sampler_options);
   if (!options.json) return {};
   return write_output(
@@ -196,6 +210,7 @@ void configure_options(CLI::App& app, RunOptions& options) {
   app.add_flag("--ignore-eos", options.ignore_end, "go on after end-of-text tokens");
   app.add_flag("--json", options.json, "one JSON object: text, tokens, seed, stop reason, timings");
   app.add_flag("-v,--verbose", options.verbose, "seed and timings on standard error");
+  add_prompt_cache_options(app, options.cache);
   add_sampler_options(app, options.sampler);
   add_speculation_options(app, options.speculation);
 }

@@ -32,13 +32,16 @@ std::string trimmed(std::string_view text) {
 }  // namespace
 
 Conversation::Conversation(const SpeakingModel& loaded, const engine::ChatFormat& format,
-                           engine::SamplerOptions sampler, int32_t context_max,
+                           PromptCache& cache, engine::SamplerOptions sampler, int32_t context_max,
                            engine::Speculator* speculator)
     : loaded_(&loaded),
       format_(&format),
+      cache_(&cache),
       speculator_(speculator),
       sampler_options_(std::move(sampler)),
-      session_(*loaded.model, {.context_max = context_max, .adapters = loaded.adapters}),
+      session_(
+          *loaded.model,
+          {.context_max = context_max, .adapters = loaded.adapters, .memory = &cache.memory()}),
       runner_(*loaded.model, *loaded.pool),
       begun_unix_s_(std::chrono::duration_cast<std::chrono::seconds>(
                         std::chrono::system_clock::now().time_since_epoch())
@@ -92,6 +95,7 @@ Result<Answer> Conversation::answer(int32_t tokens_max,
                                  .chunk = kChunk,
                                  .stops = format_->stops(),
                                  .speculator = speculator_});
+  const int32_t found_before = cache_->tokens_found();
   const auto begin = Clock::now();
   auto first_token = begin;
   while (answer.stop == engine::StopReason::kNone) {
@@ -111,6 +115,9 @@ Result<Answer> Conversation::answer(int32_t tokens_max,
   }
   draws_ = sampler.position();
   if (speculator_ != nullptr) answer.speculation = speculator_->stats();
+  answer.cached_tokens =
+      std::min(answer.prompt_tokens, answer.cached_tokens + cache_->tokens_found() - found_before);
+  cache_->keep(session_);
   answer.prefill_s = seconds_between(begin, first_token);
   answer.decode_s = seconds_between(first_token, Clock::now());
   answer.text = trimmed(answer.text);

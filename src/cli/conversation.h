@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cli/model_options.h"
+#include "cli/prompt_cache.h"
 #include "engine/chat_format.h"
 #include "engine/generation.h"
 #include "engine/sampler.h"
@@ -28,8 +29,8 @@ struct Answer {
 
 class Conversation {
  public:
-  // Refers to loaded, format and speculator (null: none).
-  Conversation(const SpeakingModel& loaded, const engine::ChatFormat& format,
+  // Refers to loaded, format, cache and speculator (null: none).
+  Conversation(const SpeakingModel& loaded, const engine::ChatFormat& format, PromptCache& cache,
                engine::SamplerOptions sampler, int32_t context_max, engine::Speculator* speculator);
 
   // Empty: none.
@@ -53,6 +54,7 @@ class Conversation {
 
   const SpeakingModel* loaded_;
   const engine::ChatFormat* format_;
+  PromptCache* cache_;
   engine::Speculator* speculator_;
   engine::SamplerOptions sampler_options_;
   engine::Session session_;

@@ -4,12 +4,11 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "engine/page_bytes.h"
 
 namespace geist::engine {
 namespace {
 
-// Rows of a pass that wants many of them stay below this; chunking changes no bits.
-constexpr int64_t kRowBytesMax = int64_t{64} << 20;
 // Smaller requests are not worth a look at /proc/meminfo.
 constexpr uint64_t kAdmissionCheckBytes = uint64_t{64} << 20;
 
@@ -19,19 +18,61 @@ int32_t context_limit(const model::Config& config, const SessionOptions& options
   return limit;
 }
 
-// What a session of so many tokens holds at most.
-uint64_t kv_bytes_for(const model::Config& config, model::KvType type, int64_t tokens) {
-  return model::kv_bytes_planned(config, type, tokens, PassOptions().tokens_max + kRewindTokens);
+// Without a Memory: whether the machine has room for this many more pages.
+Status check_machine(uint64_t bytes, int64_t tokens) {
+  if (bytes < kAdmissionCheckBytes) return {};
+  const uint64_t available = available_memory_bytes();
+  if (available == 0 || bytes <= available) return {};
+  return errorf("%lld tokens would need %llu MB for keys and values; %llu MB of memory are free",
+                static_cast<long long>(tokens), static_cast<unsigned long long>(bytes >> 20),
+                static_cast<unsigned long long>(available >> 20));
 }
 
 }  // namespace
 
+// A model that looks both ways computes a sequence whole: its pages are nobody else's prefix.
 Session::Session(const model::Model& model, const SessionOptions& options)
     : model_(&model),
+      memory_(model.config().causal ? options.memory : nullptr),
+      kv_type_(memory_ != nullptr ? memory_->kv_type() : options.kv_type),
       context_max_(context_limit(model.config(), options)),
-      adapters_(options.adapters) {}
+      adapters_(options.adapters),
+      claim_(memory_) {
+  if (memory_ != nullptr) root_ = memory_->root(adapters_.get(), options.domain);
+}
 
-uint64_t Session::kv_bytes() const { return model::kv_bytes(model_->config(), sequence_); }
+Session Session::fork() const {
+  if (tail_) tail_->shared.store(true);
+  Session copy(*this);
+  copy.tokens_.clear();
+  return copy;
+}
+
+uint64_t Session::kv_bytes() const {
+  const Memory::Lock lock = memory_ != nullptr ? Memory::Lock(memory_->mutex_) : Memory::Lock();
+  uint64_t bytes = 0;
+  for (const PageNode* node = tail_.get(); node != nullptr; node = node->parent.get()) {
+    if (!node->page) continue;
+    if (node->page->full) bytes += static_cast<uint64_t>(layout().full_bytes);
+    if (node->page->window) bytes += static_cast<uint64_t>(layout().window_bytes);
+  }
+  return bytes;
+}
+
+uint64_t Session::pages_with(size_t count) const {
+  uint64_t pages = tail_ ? static_cast<uint64_t>(tail_->index) + 1 : 0;
+  size_t room = tail_ && !tail_->full() ? size_t{kernels::kPageTokens} - tail_->tokens.size() : 0;
+  uint32_t label = tail_ ? tail_->label : 0;
+  for (size_t i = 0; i < count; ++i) {
+    if (room == 0 || pending_[i].label != label) {
+      ++pages;
+      room = kernels::kPageTokens;
+      label = pending_[i].label;
+    }
+    --room;
+  }
+  return pages;
+}
 
 Status Session::append(std::span<const TokenId> tokens, uint32_t label) {
   const int32_t vocab_size = model_->config().vocab_size;
@@ -46,129 +87,112 @@ Status Session::append(std::span<const TokenId> tokens, uint32_t label) {
         "%lld tokens do not fit into a context of %d; shorten the text or enlarge the context",
         static_cast<long long>(total), context_max_);
   }
-  const uint64_t planned = kv_bytes_for(model_->config(), sequence_.kv_type, total);
-  const uint64_t bytes = planned - std::min(planned, kv_bytes());
-  if (bytes >= kAdmissionCheckBytes) {
-    const uint64_t available = available_memory_bytes();
-    if (available > 0 && bytes > available) {
-      return errorf(
-          "%lld tokens would need %llu MB for keys and values; %llu MB of memory are free",
-          static_cast<long long>(total), static_cast<unsigned long long>(bytes >> 20),
-          static_cast<unsigned long long>(available >> 20));
-    }
-  }
   if (tokens.empty()) return {};
-  tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
-  labels_.insert(labels_.end(), tokens.size(), label);
-  logits_.clear();
+  const size_t before = pending_.size();
+  for (const TokenId id : tokens) pending_.push_back({id, label});
+  const uint64_t pages = pages_with(pending_.size());
+  const uint64_t bytes = session_bytes(model_->config(), kv_type_, pages);
+  const Status status = memory_ != nullptr
+                            ? memory_->admit(*this, bytes, total)
+                            : check_machine(bytes - std::min(bytes, kv_bytes()), total);
+  if (!status.ok()) {
+    pending_.resize(before);
+    return status;
+  }
+  claim_.set(bytes);
+  logits_.reset();
   return {};
 }
 
 void Session::truncate(int32_t new_length) {
   GEIST_CHECK(new_length >= 0 && new_length <= length());
   if (new_length == length()) return;
-  logits_.clear();
-  tokens_.resize(static_cast<size_t>(new_length));
-  if (new_length >= sequence_.length) {
-    labels_.resize(static_cast<size_t>(new_length - sequence_.length));
+  logits_.reset();
+  row_from_ = std::min(row_from_, new_length);
+  tokens_.resize(std::min(tokens_.size(), static_cast<size_t>(new_length)));
+  if (new_length < computed()) {
+    pending_.clear();
+    cut(new_length);
+    if (memory_ == nullptr) settle();
+  } else {
+    pending_.resize(static_cast<size_t>(new_length - computed()));
+  }
+  const uint64_t pages = pages_with(pending_.size());
+  claim_.set(pages == 0 ? 0 : session_bytes(model_->config(), kv_type_, pages));
+}
+
+void Session::cut(int32_t new_length) {
+  while (tail_ && tail_->first_pos >= new_length) step_back();
+  if (!tail_ || tail_->end() == new_length) return;
+  const auto kept = static_cast<size_t>(new_length - tail_->first_pos);
+  const Memory::Lock lock = memory_ != nullptr ? Memory::Lock(memory_->mutex_) : Memory::Lock();
+  if (!tail_->page || !is_whole(layout(), *tail_->page)) {
+    give_up(tail_);
+    pending_.resize(kept);
     return;
   }
-  const model::Config& config = model_->config();
-  const int32_t usable = model::usable_length(config, sequence_, new_length);
-  labels_.clear();
-  for (const auto& page : sequence_.pages) {  // what must be computed again keeps its labels
-    const int32_t begin = std::max(page->first_pos, usable);
-    const int32_t end = std::min(page->first_pos + page->count, new_length);
-    if (begin < end) labels_.insert(labels_.end(), static_cast<size_t>(end - begin), page->label);
-  }
-  model::truncate(config, sequence_, usable);
-}
-
-struct Runner::Share {
-  Session* session;
-  int32_t first_pos, count;
-  int32_t rows;  // the last `rows` of the tokens have one
-};
-
-Runner::Runner(const model::Model& model, ThreadPool& pool)
-    : model_(&model), pool_(&pool), workspace_(model::Model::make_workspace()) {}
-
-// Reserves room for the next `count` pending tokens of a session (model::reserve copies an open
-// page that a fork holds too) and puts them into the batch.
-void Runner::take(Session& session, int32_t count, const PassOptions& options) {
-  model::Sequence& sequence = session.sequence_;
-  const int32_t first = sequence.length;
-  for (int32_t i = 0; i < count;) {  // runs of one label
-    int32_t run = 1;
-    while (i + run < count && session.labels_[size_t(i + run)] == session.labels_[size_t(i)]) ++run;
-    model::reserve(model_->config(), sequence, run, session.labels_[size_t(i)]);
-    i += run;
-  }
-  session.labels_.erase(session.labels_.begin(), session.labels_.begin() + count);
-  for (int32_t i = 0; i < count; ++i) {
-    const int32_t position = first + i;
-    const bool last = position + 1 == session.length();
-    batch_.push_back({.id = session.tokens_[static_cast<size_t>(position)],
-                      .sequence = &sequence,
-                      .pos = position,
-                      .want_output = options.on_row ? position >= options.row_from : last,
-                      .adapters = session.adapters_.get()});
-  }
-}
-
-void Runner::deliver(const Share& share, const float* rows, const PassOptions& options) {
-  const model::Config& config = model_->config();
-  const bool logits = options.output == model::Output::kLogits;
-  const auto width = static_cast<size_t>(logits ? config.vocab_size : config.embedding_length);
-  if (options.on_row) {
-    for (int32_t i = 0; i < share.rows; ++i) {
-      options.on_row(*share.session, share.first_pos + share.count - share.rows + i,
-                     {rows + static_cast<size_t>(i) * width, width});
+  if (tail_->frozen()) {
+    auto own = std::make_shared<PageNode>(tail_->parent, tail_->first_pos, tail_->label);
+    own->tokens = tail_->tokens;
+    own->page = std::make_shared<model::Page>(*tail_->page);  // copied when it is cleared, below
+    if (memory_ != nullptr) {
+      own->charge = memory_->charge_page();
+      memory_->list_open(own);
     }
+    tail_ = std::move(own);
   }
-  if (logits && share.rows > 0 && share.session->pending() == 0) {
-    const float* last = rows + static_cast<size_t>(share.rows - 1) * width;
-    share.session->logits_.assign(last, last + width);
+  tail_->tokens.resize(kept);
+  model::Sequence sequence{
+      .pages = {}, .length = tail_->page->first_pos + tail_->page->count, .kv_type = kv_type_};
+  sequence.pages.push_back(std::move(tail_->page));
+  model::truncate(model_->config(), sequence, new_length);
+  tail_->page = std::move(sequence.pages.back());
+}
+
+void Session::settle() {
+  roll_back([&](const PageNode& node, int32_t next_pos) {
+    return serves(model_->config(), *node.page, next_pos);
+  });
+}
+
+// Only of pages that no other session holds: they stand at the end of the timeline.
+void Session::drop_expired() {
+  if (!model_->config().causal || layout().window_bytes == 0) return;
+  const int32_t next_pos = std::max(0, computed() - kRewindTokens);
+  for (PageNode* node = tail_.get(); node != nullptr && !node->frozen(); node = node->parent.get())
+    if (expired(model_->config(), *node->page, next_pos)) node->page->window = nullptr;
+}
+
+void Session::give_up(const PageNodePtr& node) {
+  const PageNodePtr first = node;
+  while (tail_ != first->parent) {
+    for (auto id = tail_->tokens.rbegin(); id != tail_->tokens.rend(); ++id)
+      pending_.push_front({*id, tail_->label});
+    step_back();
   }
 }
 
-int32_t Runner::pass(std::span<Session* const> sessions, const PassOptions& options) {
-  const model::Config& config = model_->config();
-  const bool logits = options.output == model::Output::kLogits;
-  const int64_t width = logits ? config.vocab_size : config.embedding_length;
-  int64_t room = std::max(options.tokens_max, 1);
-  if (options.on_row && config.causal) {
-    room = std::min(room, std::max<int64_t>(kRowBytesMax / (width * int64_t{sizeof(float)}), 1));
-  }
-  batch_.clear();
-  std::vector<Share> shares;
-  int64_t row_count = 0;
-  for (Session* session : sessions) {
-    const auto count = static_cast<int32_t>(std::min<int64_t>(session->pending(), room));
-    if (count == 0) continue;
-    // A model that looks both ways sees a whole sequence at once.
-    GEIST_CHECK(config.causal || count == session->length());
-    const size_t begin = batch_.size();
-    const int32_t first = session->sequence_.length;
-    take(*session, count, options);
-    const auto rows = static_cast<int32_t>(
-        std::count_if(batch_.begin() + static_cast<std::ptrdiff_t>(begin), batch_.end(),
-                      [](const model::BatchToken& token) { return token.want_output; }));
-    shares.push_back({session, first, count, rows});
-    row_count += rows;
-    room -= count;
-  }
-  if (batch_.empty()) return 0;
-  rows_.resize(static_cast<size_t>(row_count * width));
-  model_->forward(batch_, options.output, *workspace_, *pool_, rows_.data());
-  const float* rows = rows_.data();
-  for (const Share& share : shares) {
-    model::Sequence& sequence = share.session->sequence_;
-    model::drop_expired(config, sequence, std::max(0, sequence.length - kRewindTokens));
-    deliver(share, rows, options);
-    rows += int64_t{share.rows} * width;
-  }
-  return static_cast<int32_t>(batch_.size());
+// Who shares a page shares those before it: fork() marks the last one only.
+void Session::step_back() {
+  if (tail_->parent && tail_->shared.load()) tail_->parent->shared.store(true);
+  tail_ = PageNodePtr(tail_->parent);
+}
+
+void Session::take_page(PageNodePtr node) {
+  const int32_t added = node->end() - computed();
+  pending_.erase(pending_.begin(), pending_.begin() + added);
+  tail_ = std::move(node);
+}
+
+std::span<const TokenId> Session::tokens() const {
+  const auto known = static_cast<int32_t>(tokens_.size());
+  tokens_.resize(static_cast<size_t>(length()));
+  for (const PageNode* node = tail_.get(); node != nullptr && node->end() > known;
+       node = node->parent.get())
+    std::copy(node->tokens.begin(), node->tokens.end(), tokens_.begin() + node->first_pos);
+  std::transform(pending_.begin(), pending_.end(), tokens_.begin() + computed(),
+                 [](const Queued& queued) { return queued.id; });
+  return tokens_;
 }
 
 }  // namespace geist::engine

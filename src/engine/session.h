@@ -13,19 +13,25 @@
 // changes a bit of any answer.
 //
 // Pages (model/page.h) hold kernels::kPageTokens tokens. A full page is immutable and shared by
-// forks; the open one at the end is copied before it is written when someone else holds it too.
-// After each pass the keys and values of sliding-window layers that no later token sees are given
-// up, but for those that going back by kRewindTokens needs.
+// forks; the open one at the end is copied before it is written when a fork holds it too. With a
+// Memory (memory.h) pages are also shared by sessions that begin alike, and may be evicted and come
+// back; pending() then counts again the tokens whose pages were lost. Keys and values of
+// sliding-window layers that no later token sees are given up after each pass (with a Memory: when
+// it needs the room), but for those that going back by kRewindTokens needs.
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/result.h"
 #include "base/thread_pool.h"
+#include "engine/memory.h"
+#include "engine/page_node.h"
 #include "model/lora.h"
 #include "model/model.h"
 
@@ -38,8 +44,11 @@ inline constexpr int32_t kRewindTokens = 128;
 
 struct SessionOptions {
   int32_t context_max = 0;  // tokens this session may hold; 0: what the model was trained for
-  // Applied to all its tokens; null: none. Sessions that share pages share their set.
+  // Applied to all its tokens; null: none. Sessions with different sets never share a page.
   std::shared_ptr<const model::AdapterSet> adapters = nullptr;
+  Memory* memory = nullptr;                     // null: pages of its own, in memory until it ends
+  std::string domain = {};                      // sessions of different domains never share a page
+  model::KvType kv_type = model::KvType::kF32;  // with a memory: the memory's
 };
 
 // One timeline. Not thread-safe; different sessions may be used from different threads, forks
@@ -50,8 +59,9 @@ class Session {
   Session(Session&&) noexcept = default;
   Session& operator=(Session&&) noexcept = default;
 
-  // The same timeline twice: O(pages) pointers and the tokens are copied, no keys or values.
-  Session fork() const { return Session(*this); }
+  // The same timeline twice. Constant time: a pointer to the last page is copied (and what is
+  // pending).
+  Session fork() const;
 
   // Queues tokens at the end. Fails, changing nothing, when the context or the memory would not
   // hold them.
@@ -63,29 +73,66 @@ class Session {
   // it needs may be gone: then tokens are pending again.
   void truncate(int32_t length);
 
-  std::span<const TokenId> tokens() const { return tokens_; }
-  int32_t length() const { return static_cast<int32_t>(tokens_.size()); }
-  int32_t pending() const { return length() - sequence_.length; }  // tokens not yet computed
+  // All tokens. The list is put together from the pages when it is first asked for.
+  std::span<const TokenId> tokens() const;
+  int32_t length() const { return computed() + pending(); }
+  int32_t pending() const { return static_cast<int32_t>(pending_.size()); }  // not yet computed
   int32_t context_max() const { return context_max_; }
   const model::AdapterSet* adapters() const { return adapters_.get(); }  // null: none
   uint64_t kv_bytes() const;  // held now: of all pages, shared ones included
 
   // The logits after the last token, [vocab]. Empty while tokens are pending, and in an empty
   // session.
-  std::span<const float> logits() const { return logits_; }
+  std::span<const float> logits() const {
+    return logits_ ? std::span<const float>(*logits_) : std::span<const float>();
+  }
 
  private:
+  friend class Memory;
   friend class Runner;
+  struct Queued {
+    TokenId id;
+    uint32_t label;
+  };
   Session(const Session&) = default;
 
+  int32_t computed() const { return tail_ ? tail_->end() : 0; }
+  uint64_t pages_with(size_t count) const;  // pages once the first `count` of pending_ are computed
+  void cut(int32_t length);                 // of computed tokens
+  void step_back();
+  void give_up(const PageNodePtr& node);  // makes the tokens from this page on pending again
+  void take_page(PageNodePtr node);       // instead of computing the tokens it adds
+  void settle();                          // gives up what cannot be computed on (no Memory)
+  void drop_expired();                    // after a pass (no Memory)
+  // Gives up pages from the first that is not `here`, which may make others needed, and so on.
+  template <typename Here>
+  void roll_back(const Here& here);
+  const model::KvLayout& layout() const { return model_->config().kv_layout(kv_type_); }
+
   const model::Model* model_;
+  Memory* memory_;
+  model::KvType kv_type_;
+  PageName root_{};
   int32_t context_max_;
   std::shared_ptr<const model::AdapterSet> adapters_;
-  std::vector<TokenId> tokens_;
-  std::vector<uint32_t> labels_;  // of pending tokens only
-  model::Sequence sequence_;      // of computed tokens
-  std::vector<float> logits_;
+  PageNodePtr tail_;  // the last page; null: nothing is computed
+  std::deque<Queued> pending_;
+  int32_t row_from_ = 0;  // rows before it were delivered once (tokens may be computed again)
+  std::shared_ptr<const std::vector<float>> logits_;
+  Memory::Claim claim_;
+  mutable std::vector<TokenId> tokens_;  // the first of tokens(), as far as they were asked for
 };
+
+template <typename Here>
+void Session::roll_back(const Here& here) {
+  for (;;) {
+    PageNodePtr lost;
+    for (PageNodePtr node = tail_; node; node = node->parent)
+      if (!here(*node, computed())) lost = node;
+    if (!lost) return;
+    give_up(lost);
+  }
+}
 
 struct PassOptions {
   int32_t tokens_max = 512;  // of all sessions together; the first ones are served first
@@ -101,9 +148,12 @@ struct PassOptions {
 class Runner {
  public:
   Runner(const model::Model& model, ThreadPool& pool);
+  ~Runner();
 
-  // Computes up to tokens_max pending tokens, in one forward pass over all sessions. Returns how
-  // many.
+  // Computes up to tokens_max pending tokens, in one forward pass over all sessions that fit into
+  // memory together. Returns how many (0: nothing is pending). pending() may fall by more, where
+  // pages were there already. A session whose next page another one computes in this pass waits for
+  // it.
   int32_t pass(std::span<Session* const> sessions, const PassOptions& options = {});
   int32_t pass(Session& session, const PassOptions& options = {}) {
     Session* const one = &session;
@@ -114,14 +164,22 @@ class Runner {
 
  private:
   struct Share;  // a session's part of a pass
-  void take(Session& session, int32_t count, const PassOptions& options);
-  void deliver(const Share& share, const float* rows, const PassOptions& options);
+  enum class Joined { kYes, kNoRoom, kLater };
+  Joined join(Session& session, int32_t room, const PassOptions& options);
+  bool is_computed_now(const Memory::Hold& hold) const;
+  void extend(Share& share);
+  void extend_run(Share& share, int32_t run, uint32_t label);
+  void queue(Share& share, const PassOptions& options);
+  void deliver(Share& share, const float* rows, const PassOptions& options);
+  void finish(Share& share);
+  void measure(double seconds);
 
   const model::Model* model_;
   ThreadPool* pool_;
   model::WorkspacePtr workspace_;
   std::vector<model::BatchToken> batch_;  // scratch
   std::vector<float> rows_;               // scratch
+  std::deque<Share> shares_;              // of the pass at hand
 };
 
 }  // namespace geist::engine

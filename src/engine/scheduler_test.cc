@@ -1,0 +1,157 @@
+#include "engine/scheduler.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "engine/engine_test_support.h"
+
+namespace geist::engine {
+namespace {
+
+// A request that decodes greedily: its tokens must be those of a session alone.
+struct Client {
+  Client(Memory* memory, Text prompt_text, int32_t answer)
+      : session(tiny(), {.memory = memory}), text(std::move(prompt_text)), left(answer) {
+    append_text(session, text);
+  }
+  bool on_logits() {
+    const std::vector<float> expected = alone(tiny(), text);
+    EXPECT_TRUE(same_bytes(session.logits(), expected));
+    ++rows;
+    if (left-- == 0) return false;
+    const auto best = std::max_element(expected.begin(), expected.end());
+    const auto id = static_cast<TokenId>(best - expected.begin());
+    text.tokens.push_back(id);
+    text.labels.push_back(0);
+    EXPECT_TRUE(session.append(id).ok());
+    return true;
+  }
+  Session session;
+  Text text;
+  int32_t left, rows = 0;
+};
+
+class SchedulerTest : public ::testing::Test {
+ protected:
+  Scheduler make(SchedulerOptions options = {}) {
+    options.clock = [this] { return now_; };
+    return Scheduler(runner_, std::move(options));
+  }
+  Scheduler::RequestId add(Scheduler& scheduler, Client& client, int32_t priority = 0) {
+    return scheduler.add(
+        client.session, [&](Session&) { return client.on_logits(); }, priority);
+  }
+
+  RandomStream random_{1, "scheduler"};
+  ThreadPool pool_{1};
+  Runner runner_{tiny(), pool_};
+  double now_ = 0;
+};
+
+TEST_F(SchedulerTest, JoiningAndLeavingChangesNobodysBits) {
+  for (const uint64_t pages : {0u, 12u, 60u}) {
+    std::unique_ptr<Memory> memory;
+    if (pages > 0)
+      memory = std::make_unique<Memory>(tiny(),
+                                        MemoryOptions{.budget_bytes = pages * tiny_page_bytes()});
+    std::vector<std::unique_ptr<Client>> clients;
+    Scheduler scheduler = make({.pass_tokens_max = 50});
+    std::vector<Scheduler::RequestId> ids;
+    const Text common = random_text(random_, 40);
+    for (int step = 0; step < 60 || scheduler.requests() > 0; ++step) {
+      ASSERT_LT(step, 3000);
+      if (step < 60 && step % 5 == 0) {
+        Text text = step % 2 == 0 ? common : random_text(random_, 1 + random_.next_below(90));
+        const Text own = random_text(random_, 1 + random_.next_below(20));
+        text.tokens.insert(text.tokens.end(), own.tokens.begin(), own.tokens.end());
+        text.labels.resize(text.tokens.size());
+        clients.push_back(std::make_unique<Client>(memory.get(), text,
+                                                   static_cast<int32_t>(random_.next_below(30))));
+        ids.push_back(add(scheduler, *clients.back(), static_cast<int32_t>(step % 3)));
+      }
+      if (step % 13 == 12) scheduler.cancel(ids[random_.next_below(ids.size())]);
+      scheduler.step();
+      if (memory) {
+        EXPECT_LE(memory->stats().resident_bytes, memory->budget_bytes());
+      }
+    }
+    int32_t finished = 0;
+    for (const auto& client : clients) finished += client->left < 0 ? 1 : 0;
+    EXPECT_GE(finished, 6);
+  }
+}
+
+TEST_F(SchedulerTest, ALongPrefillLeavesDecodingItsLatency) {
+  // A made-up machine: a pass takes 10 ms, and 1 ms for each token.
+  Client talker(nullptr, random_text(random_, 5), 60);
+  Client reader(nullptr, random_text(random_, 200), 0);
+  int32_t computed = 0;
+  SchedulerOptions options{.latency_max_s = 0.05, .pass_tokens_max = 100};
+  options.clock = [&] {
+    const int32_t now = talker.session.length() - talker.session.pending() +
+                        reader.session.length() - reader.session.pending();
+    if (now > computed) now_ += 0.010 + 0.001 * (now - computed);
+    computed = now;
+    return now_;
+  };
+  Scheduler scheduler(runner_, options);
+  add(scheduler, talker);
+  for (int i = 0; i < 5; ++i) scheduler.step();
+  add(scheduler, reader);
+  int passes = 0;
+  for (; reader.rows == 0; ++passes) {
+    const double begin = now_;
+    const int32_t rows = talker.rows;
+    scheduler.step();
+    EXPECT_EQ(talker.rows, rows + 1) << "nobody waits";
+    EXPECT_LE(now_ - begin, 0.0501);
+  }
+  EXPECT_LE(passes, 200 / 30);  // and the room is used
+  EXPECT_NEAR(scheduler.prefill_budget(), 39, 1);
+  // Without anyone who decodes, a pass is as large as it may be.
+  scheduler.cancel(1);
+  Client alone_now(nullptr, random_text(random_, 200), 0);
+  add(scheduler, alone_now);
+  scheduler.step();
+  EXPECT_EQ(alone_now.session.pending(), 100);
+}
+
+TEST_F(SchedulerTest, WhoeverWaitsIsServedInTheEnd) {
+  Scheduler scheduler = make({.pass_tokens_max = 20, .passes_per_priority = 4});
+  Client humble(nullptr, random_text(random_, 30), 1);
+  add(scheduler, humble, -3);
+  std::vector<std::unique_ptr<Client>> others;
+  int step = 0;
+  for (; humble.left >= 0; ++step) {
+    ASSERT_LT(step, 100);
+    others.push_back(std::make_unique<Client>(nullptr, random_text(random_, 50), 0));
+    add(scheduler, *others.back(), 0);
+    scheduler.step();
+    if (step == 3) {
+      EXPECT_EQ(humble.session.pending(), 30) << "the others come first";
+    }
+  }
+}
+
+TEST_F(SchedulerTest, CallbacksMayAddAndCancel) {
+  Scheduler scheduler = make();
+  Client first(nullptr, random_text(random_, 5), 0), second(nullptr, random_text(random_, 6), 3),
+      third(nullptr, random_text(random_, 7), 1);
+  Scheduler::RequestId second_id = 0;
+  scheduler.add(first.session, [&](Session&) {
+    EXPECT_TRUE(scheduler.cancel(second_id));
+    EXPECT_FALSE(scheduler.cancel(second_id));
+    add(scheduler, third);
+    return false;
+  });
+  second_id = add(scheduler, second);
+  while (scheduler.step()) {
+  }
+  EXPECT_EQ(second.rows, 0);
+  EXPECT_EQ(third.rows, 2);
+}
+
+}  // namespace
+}  // namespace geist::engine
