@@ -30,10 +30,7 @@ const model::Model& window_model(const std::string& variant, uint64_t seed) {
 class Windows : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(Windows, RandomProgramsEqualRecomputation) {
-  auto loaded =
-      model::Model::load(geist::testing::random_model(GetParam(), kernels::TensorType::kF32, 1));
-  ASSERT_TRUE(loaded.ok()) << loaded.error().message;
-  const model::Model& model = **loaded;
+  const model::Model& model = window_model(GetParam(), 1);
   for (uint64_t seed = 0; seed < 12; ++seed) {
     const model::KvType type = kTypes[seed % std::size(kTypes)];
     const model::KvLayout& layout = model.config().kv_layout(type);
@@ -52,10 +49,7 @@ TEST_P(Windows, RandomProgramsEqualRecomputation) {
 
 // Without a Memory, windows are given up as they pass.
 TEST_P(Windows, GoingFarBackComputesAgain) {
-  auto loaded =
-      model::Model::load(geist::testing::random_model(GetParam(), kernels::TensorType::kF32, 2));
-  ASSERT_TRUE(loaded.ok()) << loaded.error().message;
-  const model::Model& model = **loaded;
+  const model::Model& model = window_model(GetParam(), 2);
   RandomStream random(3, "back");
   ThreadPool pool(1);
   Runner runner(model, pool);
