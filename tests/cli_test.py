@@ -15,6 +15,7 @@ import pathlib
 import pty
 import random
 import re
+import resource
 import select
 import shutil
 import signal
@@ -134,10 +135,28 @@ class Words(Case):
         self.assertIn("--xtc-threshold", completed("geist", "run", "--x"))
         self.assertIn("tiny.gguf", completed("geist", "run", "tin"))
 
+    def test_threads_have_a_bound(self):
+        for words in (["run", self.model, "-p", "a"], ["bench", self.model], ["quantize", self.model, "x", "Q8_0"]):
+            self.assertIn("512", self.fails(2, *words, "-t", "513"))
+
+    def test_threads_that_the_system_refuses(self):
+        def limit():  # below the stacks of 512 threads
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+        if self.geist("--version", preexec_fn=limit).returncode != 0:
+            self.skipTest("this build needs more addresses than the limit")
+        for words in (["run", self.model, "-p", "a"], ["bench", self.model, "-p", "1"]):
+            self.assertIn("512 threads cannot be started", self.fails(1, *words, "-t", "512", preexec_fn=limit))
+
     def test_full_disk_fails(self):
+        (self.folder / "long.txt").write_text("some words " * 100)
         with open("/dev/full", "wb") as full:
-            for words in (["info", self.model], ["completion", "bash"], ["run", self.model, "-p", "a", "-n", "4"]):
-                done = subprocess.run([GEIST, *words], stdout=full, stderr=subprocess.PIPE, timeout=TIMEOUT_S)
+            helps = [[name, "--help"] for name in COMMANDS]
+            for words in (["--help"], ["--version"], ["help"], *helps, ["info", self.model], ["completion", "bash"],
+                          ["run", self.model, "-p", "a", "-n", "4"], ["tokenize", self.model],
+                          ["detokenize", self.model], ["bench", self.model, "-p", "8", "-n", "0"],
+                          ["perplexity", self.model, self.folder / "long.txt", "-c", "32"]):
+                done = subprocess.run([GEIST, *words], input=b"[5]", stdout=full, stderr=subprocess.PIPE,
+                                      timeout=TIMEOUT_S)
                 self.assertEqual(done.returncode, 1, words)
                 self.assertIn(b"standard output", done.stderr)
 
@@ -387,6 +406,8 @@ class Measure(Case):
                          [("prefill", 0, 1), ("decode", 0, 1), ("decode", 0, 3),
                           ("prefill", 40, 1), ("decode", 40, 1), ("decode", 40, 3)])
         self.assertIn("context", self.fails(1, "bench", self.model, "-d", "100000"))
+        for option in ("-p", "-n"):
+            self.assertIn("context of 256", self.fails(1, "bench", self.model, option, "257"))
 
 
 class ScriptedChat(Case):
@@ -818,6 +839,40 @@ class Pull(Case):
         self.path.unlink()
         self.ok("pull", self.url, env=env)  # the token is for hf: alone
         self.assertNotIn("Authorization", self.server.requests[1][1])
+
+    def test_hugging_face_names_are_encoded(self):
+        self.server.files["me/a%20b/resolve/main/x%23y%25%C3%A9%3F.gguf"] = self.data
+        env = self.environment(HF_ENDPOINT=self.server.address)
+        out = self.ok("pull", "hf:me/a b/x#y%\u00e9?.gguf", env=env)
+        self.assertEqual(out.decode(), f"{self.home}/x#y%\u00e9?.gguf\n")
+
+    def split(self, count):
+        parts = {f"m-{i:05}-of-{count:05}.gguf": b"GGUF" + bytes([i]) * 1000 for i in range(1, count + 1)}
+        self.server.files.update({f"a/{name}": data for name, data in parts.items()})
+        return parts
+
+    def test_a_split_comes_whole(self):
+        parts = self.split(3)
+        out = self.ok("pull", self.server.address + "/a/m-00002-of-00003.gguf")
+        self.assertEqual(out.decode(), f"{self.home}/m-00001-of-00003.gguf\n")
+        self.assertEqual({p.name: p.read_bytes() for p in self.home.iterdir()}, parts)
+        digest = hashlib.sha256(parts["m-00001-of-00003.gguf"]).hexdigest()
+        (self.home / "m-00003-of-00003.gguf").unlink()
+        self.ok("pull", self.server.address + "/a/m-00001-of-00003.gguf", "--sha256", digest)  # one is missing
+        self.assertEqual(len(self.server.requests), 4)
+
+    def test_a_split_without_its_second_part_fails(self):
+        self.split(2)
+        del self.server.files["a/m-00002-of-00002.gguf"]
+        self.assertIn("00002-of-00002", self.last_line(
+            self.geist("pull", self.server.address + "/a/m-00001-of-00002.gguf"), 1))
+
+    def test_a_split_under_another_name(self):
+        self.split(2)
+        url = self.server.address + "/a/m-00001-of-00002.gguf"
+        self.assertIn("-00001-of-00002.gguf", self.fails(1, "pull", url, "-o", self.folder / "x.gguf"))
+        self.ok("pull", url, "-o", self.home / "x-00001-of-00002.gguf")
+        self.assertTrue((self.home / "x-00002-of-00002.gguf").exists())
 
     def test_proxy(self):
         env = self.environment(http_proxy=self.server.address)

@@ -6,6 +6,7 @@
 #include <sched.h>
 
 #include <atomic>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -70,10 +71,26 @@ struct ThreadPool::State {
 };
 
 ThreadPool::ThreadPool(int thread_count) : state_(std::make_unique<State>()) {
+  GEIST_CHECK(start(thread_count).ok());
+}
+
+Result<std::unique_ptr<ThreadPool>> ThreadPool::create(int thread_count) {
+  auto pool = std::make_unique<ThreadPool>(1);
+  GEIST_TRY(pool->start(thread_count));
+  return pool;
+}
+
+Status ThreadPool::start(int thread_count) {
   if (thread_count == 0) thread_count = affinity_count();
   GEIST_CHECK(thread_count >= 1);
-  for (int i = 1; i < thread_count; ++i)
-    state_->workers.emplace_back([this, i] { state_->work(i); });
+  try {
+    for (int i = 1; i < thread_count; ++i)
+      state_->workers.emplace_back([this, i] { state_->work(i); });
+  } catch (const std::system_error& error) {
+    return errorf("%d threads cannot be started (%s after %d); ask for fewer with --threads",
+                  thread_count, error.code().message().c_str(), size());
+  }
+  return {};
 }
 
 ThreadPool::~ThreadPool() {

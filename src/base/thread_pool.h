@@ -12,12 +12,17 @@
 #include <type_traits>
 #include <utility>
 
+#include "base/result.h"
+
 namespace geist {
 
 class ThreadPool {
  public:
   // thread_count >= 1, the caller included. 0 means one for each processor of the affinity mask.
+  // Where the system may refuse so many threads, create() says so; the constructor takes it as a fault
+  // of the program.
   explicit ThreadPool(int thread_count = 0);
+  static Result<std::unique_ptr<ThreadPool>> create(int thread_count);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -65,6 +70,8 @@ class ThreadPool {
   void run_erased(Call call, void* context);
   void reset_counter();
   int64_t next();
+
+  Status start(int thread_count);
 
   struct State;
   std::unique_ptr<State> state_;

@@ -78,7 +78,8 @@ double Measurement::rate() const {
 Result<std::vector<Measurement>> run_bench_works(const LoadedModel& loaded,
                                                  std::span<const BenchWork> works, int threads,
                                                  int repeats) {
-  ThreadPool pool(threads);
+  GEIST_ASSIGN(const std::unique_ptr<ThreadPool> owned, ThreadPool::create(threads));
+  ThreadPool& pool = *owned;
   Bench bench(*loaded.model, pool);
   // Once unmeasured: touches the weights, grows the scratch memory.
   const BenchWork first{.prefill = false, .tokens = 1, .depth = 0, .batch = 1};

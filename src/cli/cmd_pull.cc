@@ -4,9 +4,11 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -144,6 +146,20 @@ Status pull_known(const KnownModel& model, const std::string& path) {
   return file->commit();
 }
 
+// RFC 3986: all but the unreserved characters and the slashes between the parts of a path.
+std::string percent_encoded(std::string_view path) {
+  std::string out;
+  for (const char c : path) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '-' || c == '.' || c == '_' || c == '~' || c == '/';
+    char code[4];
+    std::snprintf(code, sizeof code, "%%%02X",
+                  static_cast<unsigned>(static_cast<unsigned char>(c)));
+    out += plain ? std::string(1, c) : std::string(code);
+  }
+  return out;
+}
+
 // owner/repo/file, file may contain slashes.
 Result<std::string> hugging_face_url(const std::string& name) {
   const size_t first = name.find('/');
@@ -152,17 +168,39 @@ Result<std::string> hugging_face_url(const std::string& name) {
     return errorf("hf:%s: write hf:OWNER/REPO/FILE", name.c_str());
   }
   return without_trailing_slash(environment("HF_ENDPOINT", kHuggingFace)) + "/" +
-         name.substr(0, second) + "/resolve/main/" + name.substr(second + 1);
+         percent_encoded(name.substr(0, second)) + "/resolve/main/" +
+         percent_encoded(name.substr(second + 1));
 }
 
-Result<std::string> file_name_of(const std::string& url) {
-  std::string name = url.substr(0, url.find_first_of("?#"));
-  name = name.substr(name.rfind('/') + 1);
+std::string path_of(const std::string& url) { return url.substr(0, url.find_first_of("?#")); }
+
+Result<std::string> file_name_of(const std::string& path, const std::string& source) {
+  std::string name = path.substr(path.rfind('/') + 1);
   const bool bad = name.empty() || name == "." || name == ".." || printable(name) != name;
-  if (bad || url.find('/', url.find("//") + 2) == std::string::npos) {
-    return errorf("%s: the address names no file; give --output", url.c_str());
-  }
+  if (bad) return errorf("%s: the address names no file; give --output", source.c_str());
   return name;
+}
+
+// A model in several files: NAME-00001-of-00003.gguf and its fellows.
+struct SplitName {
+  std::string stem;
+  int number = 0, count = 0;
+  std::string part(int which) const {
+    char ending[32];
+    std::snprintf(ending, sizeof ending, "-%05d-of-%05d.gguf", which, count);
+    return stem + ending;
+  }
+};
+
+std::optional<SplitName> split_name(const std::string& path) {
+  constexpr size_t kEnding = std::string_view("-00001-of-00003.gguf").size();
+  if (path.size() <= kEnding) return std::nullopt;
+  SplitName name;
+  name.stem = path.substr(0, path.size() - kEnding);
+  const char* ending = path.c_str() + name.stem.size();
+  if (std::sscanf(ending, "-%5d-of-%5d", &name.number, &name.count) != 2) return std::nullopt;
+  const bool real = name.number >= 1 && name.number <= name.count && name.part(name.number) == path;
+  return real ? std::optional(name) : std::nullopt;
 }
 
 // What to fetch and where it goes.
@@ -173,14 +211,17 @@ struct Plan {
 
 Result<Plan> make_plan(const PullOptions& options) {
   Plan plan;
-  std::string name;
+  std::string name, remote;  // remote: what the name of the file is taken from
   if (options.source.find("://") != std::string::npos) {
     plan.url = options.source;
+    remote = path_of(plan.url);
+    if (remote.find('/', remote.find("://") + 3) == std::string::npos) remote += '/';
   } else if (options.source.starts_with("hf:")) {
     auto url = hugging_face_url(options.source.substr(3));
     if (!url.ok()) return url.error();
     plan.url = *url;
     plan.token = environment("HF_TOKEN");
+    remote = options.source;
   } else if (plan.known = find_known_model(options.source); plan.known != nullptr) {
     name = options.source + ".gguf";
   } else {
@@ -189,7 +230,7 @@ Result<Plan> make_plan(const PullOptions& options) {
         options.source.c_str());
   }
   if (name.empty() && options.output.empty()) {
-    auto from_url = file_name_of(plan.url);
+    auto from_url = file_name_of(remote, options.source);
     if (!from_url.ok()) return from_url.error();
     name = *from_url;
   }
@@ -197,11 +238,8 @@ Result<Plan> make_plan(const PullOptions& options) {
   return plan;
 }
 
-Status pull(const Plan& plan, const PullOptions& options) {
+Status pull_file(const Plan& plan, const PullOptions& options) {
   std::error_code error;
-  const fs::path folder = fs::path(plan.path).parent_path();
-  if (!folder.empty()) fs::create_directories(folder, error);
-  if (error) return errorf("%s: cannot create: %s", folder.c_str(), error.message().c_str());
   if (fs::is_directory(plan.path, error))
     return errorf("%s is a folder; give a file", plan.path.c_str());
   if (fs::exists(plan.path, error)) {
@@ -215,6 +253,39 @@ Status pull(const Plan& plan, const PullOptions& options) {
                                : pull_url(plan.url, plan.path, options, plan.token);
 }
 
+// The files of one model, in order: a split has several. plan.path becomes the first.
+Result<std::vector<Plan>> files_of(Plan& plan) {
+  const std::string address = path_of(plan.url);
+  const auto remote = split_name(address);
+  if (!remote || remote->count == 1) return std::vector<Plan>{plan};
+  const auto local = split_name(plan.path);
+  if (!local || local->number != remote->number || local->count != remote->count)
+    return errorf(
+        "--output: a model in %d files keeps the endings of their names; give one that ends in %s",
+        remote->count, SplitName{"", remote->number, remote->count}.part(remote->number).c_str());
+  std::vector<Plan> files;
+  for (int i = 1; i <= remote->count; ++i)
+    files.push_back(
+        {nullptr, remote->part(i) + plan.url.substr(address.size()), plan.token, local->part(i)});
+  plan.path = files[0].path;
+  return files;
+}
+
+Status pull(Plan& plan, const PullOptions& options) {
+  std::error_code error;
+  const fs::path folder = fs::path(plan.path).parent_path();
+  if (!folder.empty()) fs::create_directories(folder, error);
+  if (error) return errorf("%s: cannot create: %s", folder.c_str(), error.message().c_str());
+  const std::string named = plan.path;
+  GEIST_ASSIGN(const std::vector<Plan> files, files_of(plan));
+  for (const Plan& file : files) {
+    PullOptions one = options;
+    if (file.path != named) one.sha256.clear();  // it is the named file's
+    GEIST_TRY(pull_file(file, one));
+  }
+  return {};
+}
+
 int run_pull(PullOptions options) {
   std::transform(options.sha256.begin(), options.sha256.end(), options.sha256.begin(),
                  [](char c) { return c >= 'A' && c <= 'F' ? static_cast<char>(c + 32) : c; });
@@ -223,7 +294,7 @@ int run_pull(PullOptions options) {
        options.sha256.find_first_not_of("0123456789abcdef") != std::string::npos)) {
     return usage("--sha256 takes 64 hexadecimal digits");
   }
-  const auto plan = make_plan(options);
+  auto plan = make_plan(options);
   if (!plan.ok()) return usage("%s", plan.error().message.c_str());
   if (plan->known != nullptr && options.sha256.empty()) options.sha256 = plan->known->sha256;
   if (plan->known != nullptr && options.sha256 != plan->known->sha256) {
@@ -251,6 +322,7 @@ Command pull_command() {
   return {"pull", "Download a model: resumes, verifies, shows progress",
           "geist pull tinyllama\n"
           "geist pull hf:Qwen/Qwen2.5-0.5B-Instruct-GGUF/qwen2.5-0.5b-instruct-q4_0.gguf\n"
+          "geist pull hf:OWNER/REPO/model-00001-of-00003.gguf   # fetches all three\n"
           "geist pull https://example.org/model.gguf --sha256 9ee11adf...",
           [](CLI::App& app) -> std::function<int()> {
             auto options = std::make_shared<PullOptions>();
@@ -258,7 +330,8 @@ Command pull_command() {
                            "a URL, hf:OWNER/REPO/FILE (HF_TOKEN is used when set), or one of: " +
                                known_names())
                 ->required();
-            app.add_option("--sha256", options->sha256, "the digest that the file must have");
+            app.add_option("--sha256", options->sha256,
+                           "the digest that the file must have (of a split model: the one named)");
             app.add_option("-o,--output", options->output,
                            "where to put it (default: the model store)");
             return [options] { return run_pull(*options); };

@@ -9,6 +9,7 @@
 #include "base/thread_pool.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
+#include "cli/model_options.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/store.h"
@@ -77,10 +78,11 @@ int run_quantize(const QuantizeOptions& options) {
     note("%s is quantised already: the result keeps its errors and adds its own", path->c_str());
   }
   const RemoveOnInterrupt guard(options.out);
-  ThreadPool pool(options.threads);
+  const auto pool = ThreadPool::create(options.threads);
+  if (!pool.ok()) return fail(pool.error());
   Progress progress("quantising", 0, Progress::Unit::kItems);
   const auto report = model::quantize_file(
-      *file, options.out, *type, pool, [&](const model::QuantizeProgress& state) {
+      *file, options.out, *type, **pool, [&](const model::QuantizeProgress& state) {
         progress.set_total(static_cast<uint64_t>(state.weights_total));
         progress.update(static_cast<uint64_t>(state.weights_done));
       });
@@ -106,7 +108,7 @@ Command quantize_command() {
             app.add_option("type", options->type, type_help())->required();
             app.add_option("-t,--threads", options->threads,
                            "threads (default: one for each processor)")
-                ->check(CLI::Range(1, 1024));
+                ->check(CLI::Range(1, kThreadsMax));
             return [options] { return run_quantize(*options); };
           }};
 }

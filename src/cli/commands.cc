@@ -88,7 +88,7 @@ int run_program(int argc, const char* const* argv) {
     std::reverse(words.begin(), words.end());  // CLI11 takes them from the back
     program.parse(words);
   } catch (const CLI::Success& success) {  // --help, --version
-    return program.exit(success);
+    return finish_output(program.exit(success));
   } catch (const CLI::ParseError& error) {
     return usage_error(program, error);
   }

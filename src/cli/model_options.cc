@@ -20,7 +20,7 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
                  "a GGUF file, a Hugging Face folder, or a name in the model store")
       ->required();
   app.add_option("-t,--threads", options.threads, "threads (default: one for each processor)")
-      ->check(CLI::Range(1, 1024));
+      ->check(CLI::Range(1, kThreadsMax));
   app.add_flag(
       "!--no-pack", options.pack,
       "multiply from the mapped file, without a packed copy in memory (slower; the same bits)");
@@ -80,7 +80,9 @@ Result<LoadedModel> load_model(const ModelOptions& options) {
   auto file = model::open_model_file(*path);
   if (!file.ok()) return file.error();
   LoadedModel loaded;
-  loaded.pool = std::make_unique<ThreadPool>(options.threads);
+  auto pool = ThreadPool::create(options.threads);
+  if (!pool.ok()) return pool.error();
+  loaded.pool = std::move(*pool);
   // On a terminal only: packing takes a moment at most, and logs need not hear of it.
   Progress progress("loading", 100, Progress::Unit::kItems, ::isatty(STDERR_FILENO) != 1);
   model::LoadOptions load;

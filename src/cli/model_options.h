@@ -20,6 +20,9 @@ class App;
 
 namespace geist::cli {
 
+// More than any machine has use for; the system refuses tens of thousands in its own words.
+inline constexpr int kThreadsMax = 512;
+
 struct ModelOptions {
   std::string model;
   int threads = 0;          // 0: one for each processor this program may use
