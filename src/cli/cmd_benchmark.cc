@@ -171,7 +171,7 @@ Command bench_command() {
         app.add_option("-t,--threads", options->threads,
                        "numbers of threads, with commas between (default: all)")
             ->delimiter(',')
-            ->check(CLI::Range(1, 1024));
+            ->check(CLI::Range(1, kThreadsMax));
         app.add_flag("!--no-pack", options->model.pack, "multiply from the mapped file");
         app.add_flag("--roofline", options->roofline,
                      "what each work needs beside what the machine can do, measured now");

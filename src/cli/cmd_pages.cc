@@ -95,7 +95,8 @@ Command pages_command() {
                            "list (the default), check (verify every page), or clear")
                 ->check(CLI::IsMember({"list", "check", "clear"}));
             app.add_option("--prompt-cache", options->folder,
-                           "the folder (default: $GEIST_HOME/pages)");
+                           "the folder (default: $GEIST_HOME/pages)")
+                ->envname("GEIST_PROMPT_CACHE");
             return [options] { return run_pages(*options); };
           }};
 }

@@ -12,20 +12,20 @@ namespace geist::cli {
 std::string prompt_cache_folder() { return user_file("pages"); }
 
 void add_prompt_cache_options(CLI::App& app, PromptCacheOptions& options) {
-  auto* folder = app.add_option("--prompt-cache", options.folder,
-                                "folder that keeps computed prompts (default: $GEIST_HOME/pages)");
+  app.add_option("--prompt-cache", options.folder,
+                 "folder that keeps computed prompts for later runs (default: none is kept)")
+      ->envname("GEIST_PROMPT_CACHE");
   app.add_option("--prompt-cache-size", options.gigabytes_max,
                  "gigabytes that it may grow to (default: 8)")
       ->check(CLI::Range(0.0, 1e6));
-  app.add_flag("!--no-prompt-cache", options.use, "keep nothing, and use nothing kept")
-      ->excludes(folder);
+  app.add_flag("--no-prompt-cache", options.off, "keep nothing, whatever the environment says");
 }
 
 PromptCache::PromptCache(const LoadedModel& loaded, const PromptCacheOptions& options,
                          bool worthwhile, bool verbose) {
   engine::MemoryOptions memory;
-  if (options.use && worthwhile && loaded.model->config().causal) {
-    const std::string folder = options.folder.empty() ? prompt_cache_folder() : options.folder;
+  if (!options.folder.empty() && !options.off && worthwhile && loaded.model->config().causal) {
+    const std::string& folder = options.folder;
     auto store = engine::PageStore::open(
         folder, {.bytes_max = static_cast<uint64_t>(options.gigabytes_max * 1e9)});
     if (store.ok()) {

@@ -1,6 +1,7 @@
 // What commands that answer prompts keep between runs: the pages of keys and values of earlier
-// prompts (engine/page_store.h), by default in $GEIST_HOME/pages. A prompt that begins like an
-// earlier one is not computed again as far as they agree.
+// prompts (engine/page_store.h), in a folder that the user names. A prompt that begins like an
+// earlier one is not computed again as far as they agree. Nothing is kept unless asked for: the
+// pages hold the prompts' tokens in the clear, and all weights are hashed once.
 #pragma once
 
 #include <cstdint>
@@ -18,13 +19,14 @@ class App;
 namespace geist::cli {
 
 struct PromptCacheOptions {
-  std::string folder;  // empty: prompt_cache_folder()
+  std::string folder;  // empty: nothing is kept
   double gigabytes_max = 8;
-  bool use = true;
+  bool off = false;
 };
 
 // Adds --prompt-cache, --prompt-cache-size and --no-prompt-cache.
 void add_prompt_cache_options(CLI::App& app, PromptCacheOptions& options);
+// Where geist pages looks when it is not told.
 std::string prompt_cache_folder();
 
 // The memory of a command's sessions, on top of the cache when it is used.
