@@ -169,8 +169,11 @@ class Info(Case):
         self.assertEqual(info["vocab_size"], 286)
         self.assertTrue(info["chat_template"])
         token = 2 * 2 * (16 + 16) * 4  # layers, heads, K and V, f32
-        self.assertEqual(info["kv"], {"bytes_per_token": token, "window_bytes_per_token": 0, "window": 0,
-                                      "context_bytes": token * 256})
+        self.assertEqual(info["kv"]["window"], 0)
+        self.assertEqual(list(info["kv"]["types"]), ["f32", "f16", "bf16", "q8_0"])
+        for name, size in (("f32", token), ("f16", token // 2)):
+            self.assertEqual(info["kv"]["types"][name],
+                             {"bytes_per_token": size, "window_bytes_per_token": 0, "context_bytes": size * 256})
         self.assertEqual(info["parameters"], sum(t["parameters"] for t in info["types"]))
         self.assertEqual(info["file_bytes"], os.path.getsize(self.model))
 

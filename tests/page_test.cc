@@ -55,6 +55,57 @@ std::vector<float> undropped(const Model& m, const Ids& ids) {
   return testing::run_chunked(m, ids, pool, chunks);
 }
 
+constexpr model::KvType kTypes[] = {model::KvType::kF32, model::KvType::kF16, model::KvType::kBF16,
+                                    model::KvType::kQ8_0};
+
+// Rows of a session computed in passes of random sizes.
+std::vector<float> rows_of(const Model& m, const Ids& ids, model::KvType type, ThreadPool& pool,
+                           RandomStream& random, uint64_t pass_max) {
+  engine::Session session(m, {.context_max = kTokens, .kv_type = type});
+  engine::Runner runner(m, pool);
+  EXPECT_TRUE(session.append(ids).ok());
+  std::vector<float> rows;
+  while (session.pending() > 0) {
+    engine::PassOptions options;
+    options.tokens_max = 1 + static_cast<int32_t>(random.next_below(pass_max));
+    options.on_row = [&](const auto&, int32_t, std::span<const float> row) {
+      rows.insert(rows.end(), row.begin(), row.end());
+    };
+    runner.pass(session, options);
+  }
+  return rows;
+}
+
+// A token sees the rounded keys of all tokens, its own included, whatever the chunking.
+TEST(KvTypes, SameBitsUnderAnyChunkingThreadsAndInstructionSet) {
+  RandomStream random(7, "types");
+  for (const char* variant : {"llama", "gemma3", "gpt-oss", "bloom"}) {
+    const Ids ids = random_ids(random, 90);
+    std::vector<float> f32;
+    for (const model::KvType type : kTypes) {
+      std::vector<float> want;
+      for (const auto isa : {kernels::Isa::kAvx512, kernels::Isa::kAvx2, kernels::Isa::kScalar}) {
+        const kernels::Kernels* k = kernels::kernels_for(isa);
+        if (k == nullptr) continue;
+        auto m = Model::load(testing::random_model(variant, kernels::TensorType::kF32, 3),
+                             {.kernels = k});
+        ASSERT_TRUE(m.ok());
+        for (const int threads : {1, 7}) {
+          ThreadPool pool(threads);
+          const auto got = rows_of(**m, ids, type, pool, random, threads == 1 ? 1 : 60);
+          if (want.empty()) want = got;
+          EXPECT_TRUE(same(got, want))
+              << variant << " " << kernels::kv_type_name(type) << " " << k->name << " " << threads;
+        }
+      }
+      if (type == model::KvType::kF32) f32 = want;
+      ASSERT_EQ(want.size(), f32.size());
+      EXPECT_EQ(same(want, f32), type == model::KvType::kF32) << variant;
+      for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(want[i], f32[i], 0.5f) << variant;
+    }
+  }
+}
+
 TEST(Windows, DroppingChangesNoBitAndBoundsMemory) {
   RandomStream random(1, "windows");
   ThreadPool pool(2);
@@ -168,12 +219,13 @@ TEST(Pages, BytesAreAFunctionOfTheTokens) {
   RandomStream random(4, "bytes");
   ThreadPool pool(2);
   const auto workspace = Model::make_workspace();
-  for (const char* variant : {"llama", "gemma2"}) {
-    const auto m = make(variant);
+  for (const auto type : kTypes) {
+    const auto m = make("gemma2");
     const model::Config& c = m->config();
-    const model::KvLayout& layout = c.kv_layout(model::KvType::kF32);
+    const model::KvLayout& layout = c.kv_layout(type);
     const Ids ids = random_ids(random, 45), other = random_ids(random, 15);
     Sequence straight, detour;
+    straight.kv_type = detour.kv_type = type;
     testing::append(*m, straight, ids, *workspace, pool);
     testing::append(*m, detour, std::span(ids).first(40), *workspace, pool);
     testing::append(*m, detour, other, *workspace, pool);
@@ -184,8 +236,9 @@ TEST(Pages, BytesAreAFunctionOfTheTokens) {
       const model::Page &a = *straight.pages[i], &b = *detour.pages[i];
       EXPECT_EQ(a.count, b.count);
       EXPECT_EQ(reinterpret_cast<uintptr_t>(a.full.get()) % 64, 0u);
-      EXPECT_TRUE(same_part(a.full, b.full, layout.full_bytes)) << variant;
-      EXPECT_TRUE(same_part(a.window, b.window, layout.window_bytes)) << variant;
+      EXPECT_TRUE(same_part(a.full, b.full, layout.full_bytes)) << kernels::kv_type_name(type);
+      EXPECT_TRUE(same_part(a.window, b.window, layout.window_bytes))
+          << kernels::kv_type_name(type);
     }
   }
 }

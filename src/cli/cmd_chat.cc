@@ -258,6 +258,7 @@ Command chat_command() {
             add_model_options(app, options->model);
             add_context_option(app, options->model);
             add_lora_option(app, options->model);
+            add_kv_option(app, options->model);
             app.add_option("--system", options->system, "the system message");
             app.add_option("-n,--predict", options->tokens_max, "tokens of an answer at most")
                 ->check(CLI::Range(-1, 1 << 30));

@@ -144,32 +144,41 @@ struct KvPlan {
   uint64_t bytes_per_token, window_bytes_per_token, context_bytes;
 };
 
-KvPlan plan_kv(const model::Config& config) {
-  constexpr auto kType = model::KvType::kF32;
-  const model::KvLayout& layout = config.kv_layout(kType);
+KvPlan plan_kv(const model::Config& config, model::KvType type) {
+  const model::KvLayout& layout = config.kv_layout(type);
   const int64_t live = engine::PassOptions().tokens_max + engine::kRewindTokens;
   return {static_cast<uint64_t>(layout.full_bytes + layout.window_bytes) / kernels::kPageTokens,
           static_cast<uint64_t>(layout.window_bytes) / kernels::kPageTokens,
-          model::kv_bytes_planned(config, kType, config.context_length, live)};
+          model::kv_bytes_planned(config, type, config.context_length, live)};
 }
 
 Json kv_json(const Info& info) {
   if (!info.config) return nullptr;
-  const KvPlan plan = plan_kv(*info.config);
-  return {{"bytes_per_token", plan.bytes_per_token},
-          {"window_bytes_per_token", plan.window_bytes_per_token},
-          {"window", plan.window_bytes_per_token > 0 ? info.config->sliding_window : 0},
-          {"context_bytes", plan.context_bytes}};
+  Json types = Json::object();
+  for (int i = 0; i < kernels::kKvTypeCount; ++i) {
+    const auto type = static_cast<model::KvType>(i);
+    const KvPlan plan = plan_kv(*info.config, type);
+    types[kernels::kv_type_name(type)] = {{"bytes_per_token", plan.bytes_per_token},
+                                          {"window_bytes_per_token", plan.window_bytes_per_token},
+                                          {"context_bytes", plan.context_bytes}};
+  }
+  const bool windows = info.config->kv_layout(model::KvType::kF32).window_bytes > 0;
+  return {{"window", windows ? info.config->sliding_window : 0}, {"types", types}};
 }
 
 std::string kv_text(const Info& info) {
   if (!info.config) return "(not known: Geist does not run this file)";
-  const KvPlan plan = plan_kv(*info.config);
+  const KvPlan plan = plan_kv(*info.config, model::KvType::kF32);
   std::string text = human_bytes(static_cast<double>(plan.bytes_per_token)) + " a token";
   if (plan.window_bytes_per_token > 0)
     text += " (" + human_bytes(static_cast<double>(plan.window_bytes_per_token)) +
             " of it kept for a window of " + std::to_string(info.config->sliding_window) + ")";
-  return text + ", " + human_bytes(static_cast<double>(plan.context_bytes)) + " at full context";
+  text += ", " + human_bytes(static_cast<double>(plan.context_bytes)) + " at full context";
+  for (const auto type : {model::KvType::kF16, model::KvType::kQ8_0})
+    text += std::string(", ") +
+            human_bytes(static_cast<double>(plan_kv(*info.config, type).context_bytes)) + " as " +
+            kernels::kv_type_name(type);
+  return text;
 }
 
 double bits_per_parameter(const Info& info) {

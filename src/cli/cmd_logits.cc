@@ -28,8 +28,9 @@ Status write_logits(const LogitsOptions& options, std::span<const text::TokenId>
     return errorf("%s: a %s model has no logits; 'geist embed' gives its embeddings",
                   options.model.model.c_str(), config.architecture.c_str());
   }
-  engine::Session session(*loaded->model,
-                          {.context_max = options.model.context_max, .adapters = loaded->adapters});
+  engine::Session session(*loaded->model, {.context_max = options.model.context_max,
+                                           .kv_type = loaded->kv_type,
+                                           .adapters = loaded->adapters});
   if (Status status = session.append(tokens); !status) return status;
   const RemoveOnInterrupt guard(options.out);
   auto npy =
@@ -69,6 +70,7 @@ Command logits_command() {
         add_model_options(app, options->model);
         add_context_option(app, options->model);
         add_lora_option(app, options->model);
+        add_kv_option(app, options->model);
         app.add_option("--tokens", options->tokens,
                        "token ids with commas between, taken as they are")
             ->required();

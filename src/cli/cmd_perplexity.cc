@@ -83,8 +83,9 @@ Result<Score> score_text(const PerplexityOptions& options, SpeakingModel& loaded
     const std::span<text::TokenId> part =
         std::span(tokens).subspan(static_cast<size_t>(i) * window, window);
     if (vocabulary.add_bos && vocabulary.bos >= 0) part[0] = vocabulary.bos;
-    engine::Session session(*loaded.model,
-                            {.context_max = options.window, .adapters = loaded.adapters});
+    engine::Session session(
+        *loaded.model,
+        {.context_max = options.window, .kv_type = loaded.kv_type, .adapters = loaded.adapters});
     if (Status status = session.append(part); !status) return status.error();
     score_window(runner, session, score);
     if (interrupted()) return errorf("interrupted");
@@ -132,6 +133,7 @@ Command perplexity_command() {
         auto options = std::make_shared<PerplexityOptions>();
         add_model_options(app, options->model);
         add_lora_option(app, options->model);
+        add_kv_option(app, options->model);
         app.add_option("file", options->file, "the text; - is standard input")->required();
         app.add_option("-c,--ctx", options->window, "tokens in a window")
             ->capture_default_str()

@@ -195,6 +195,7 @@ void configure_options(CLI::App& app, RunOptions& options) {
   add_model_options(app, options.model);
   add_context_option(app, options.model);
   add_lora_option(app, options.model);
+  add_kv_option(app, options.model);
   app.add_option("-p,--prompt", options.prompt, "the text to continue");
   app.add_option("-f,--file", options.file,
                  "a file with the text to continue; - is standard input");

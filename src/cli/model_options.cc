@@ -6,6 +6,7 @@
 #include <charconv>
 #include <chrono>
 #include <cmath>
+#include <map>
 
 #include "cli/progress.h"
 #include "cli/store.h"
@@ -30,6 +31,18 @@ void add_context_option(CLI::App& app, ModelOptions& options) {
   app.add_option("-c,--ctx", options.context_max,
                  "tokens of prompt and answer together (default: what the model was trained for)")
       ->check(CLI::Range(1, 1 << 30));
+}
+
+void add_kv_option(CLI::App& app, ModelOptions& options) {
+  std::map<std::string, model::KvType> types;
+  for (int i = 0; i < kernels::kKvTypeCount; ++i) {
+    const auto type = static_cast<model::KvType>(i);
+    types[kernels::kv_type_name(type)] = type;
+  }
+  app.add_option("--kv-type", options.kv_type,
+                 "what keys and values are kept as: f32 (default), f16, bf16 or q8_0; smaller "
+                 "types halve or quarter the memory of a context and round what attention sees")
+      ->transform(CLI::CheckedTransformer(types, CLI::ignore_case));
 }
 
 void add_lora_option(CLI::App& app, ModelOptions& options) {
@@ -80,6 +93,7 @@ Result<LoadedModel> load_model(const ModelOptions& options) {
   auto file = model::open_model_file(*path);
   if (!file.ok()) return file.error();
   LoadedModel loaded;
+  loaded.kv_type = options.kv_type;
   auto pool = ThreadPool::create(options.threads);
   if (!pool.ok()) return pool.error();
   loaded.pool = std::move(*pool);

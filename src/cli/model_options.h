@@ -28,18 +28,22 @@ struct ModelOptions {
   int threads = 0;          // 0: one for each processor this program may use
   int32_t context_max = 0;  // 0: the model's
   bool pack = true;
+  model::KvType kv_type = model::KvType::kF32;
   std::vector<std::string> adapters;  // FILE or FILE:SCALE
 };
 
-// Adds MODEL, -t and --no-pack; add_context_option() adds -c, add_lora_option() --lora.
+// Adds MODEL, -t and --no-pack; add_context_option() adds -c, add_lora_option() --lora,
+// add_kv_option() --kv-type.
 void add_model_options(CLI::App& app, ModelOptions& options);
 void add_context_option(CLI::App& app, ModelOptions& options);
 void add_lora_option(CLI::App& app, ModelOptions& options);
+void add_kv_option(CLI::App& app, ModelOptions& options);
 
 struct LoadedModel {
   std::unique_ptr<ThreadPool> pool;
   std::unique_ptr<model::Model> model;
   std::shared_ptr<const model::AdapterSet> adapters;  // null: none
+  model::KvType kv_type = model::KvType::kF32;        // of its sessions
   double load_s = 0;
 };
 

@@ -19,6 +19,7 @@ struct AttentionPage {
   int32_t count;          // tokens in use, 1..kPageTokens
   int32_t first_pos;      // position of the first token; positions are consecutive within a page
   uint32_t label;         // index of the page's label, 0..63
+  KvType type = KvType::kF32;
 };
 
 struct AttentionQuery {

@@ -8,7 +8,8 @@
 //   stay in the tile; values   elements of o in lanes: V[key][d] once for a block of rows, times
 //   e[row][key] broadcast;
 //            o accumulates in the caller's output, in registers across the keys of a page.
-// A page (key_dim + value_dim) * 32 floats is read from memory once a tile. Order of accumulation:
+// A page of (key_dim + value_dim) * 32 elements is read from memory once a tile and widened to f32,
+// exactly, in registers. Order of accumulation:
 // docs/numerics.md; it is that of one row alone, so blocking changes no bit.
 //
 // Keys that a row may not see: a page that no row of the tile sees is not read. Within a page the
@@ -18,6 +19,7 @@
 #pragma once
 
 #include "kernels/kernels.h"
+#include "kernels/kv_read_inl.h"
 #include "kernels/simd_math.h"
 
 namespace geist::kernels {
@@ -58,24 +60,34 @@ struct Attention {
 
   // score[row][key] = sum over d ascending of q[row][d] * k[d][key], for keys [first, first +
   // kKeyStep).
-  template <int kRows>
-  static GEIST_INLINE void score_step(const float* const* q, const float* k, int32_t dim,
-                                      float* score) {
+  template <KvType kType, int kRows>
+  static GEIST_INLINE void score_step(const float* const* q, const KvHead& kv, int32_t first,
+                                      int32_t dim, float* score) {
+    using Read = KvRead<S, kType>;
     T acc[kRows][kKeyRegs];
     GEIST_UNROLL
     for (int i = 0; i < kRows; ++i) {
       GEIST_UNROLL
       for (int j = 0; j < kKeyRegs; ++j) acc[i][j] = Reg::zero();
     }
-    for (int32_t d = 0; d < dim; ++d, k += kPageTokens) {
-      T key[kKeyRegs];
+    for (int32_t d = 0; d < dim;) {
+      const int32_t end = Read::kScaled && dim - d > kKvScaleBlock ? d + kKvScaleBlock : dim;
+      T scale[kKeyRegs];
       GEIST_UNROLL
-      for (int j = 0; j < kKeyRegs; ++j) key[j] = Reg::load(k + j * Reg::kLanes);
-      GEIST_UNROLL
-      for (int i = 0; i < kRows; ++i) {
-        const T factor = Reg::keep(Reg::set1(q[i][d]));
+      for (int j = 0; j < kKeyRegs; ++j)
+        scale[j] = Read::key_scale(kv.key_scales, d, first + j * Reg::kLanes);
+      for (; d < end; ++d) {
+        const std::byte* k = kv.keys + (int64_t{d} * kPageTokens + first) * Read::kBytes;
+        T key[kKeyRegs];
         GEIST_UNROLL
-        for (int j = 0; j < kKeyRegs; ++j) acc[i][j] = Reg::fma(factor, key[j], acc[i][j]);
+        for (int j = 0; j < kKeyRegs; ++j)
+          key[j] = Read::load(k + j * Reg::kLanes * Read::kBytes, scale[j]);
+        GEIST_UNROLL
+        for (int i = 0; i < kRows; ++i) {
+          const T factor = Reg::keep(Reg::set1(q[i][d]));
+          GEIST_UNROLL
+          for (int j = 0; j < kKeyRegs; ++j) acc[i][j] = Reg::fma(factor, key[j], acc[i][j]);
+        }
       }
     }
     GEIST_UNROLL
@@ -87,11 +99,11 @@ struct Attention {
     }
   }
 
-  template <int kRows>
-  static void score_rows(const float* const* q, const float* k, int32_t dim, int32_t count,
+  template <KvType kType, int kRows>
+  static void score_rows(const float* const* q, const KvHead& kv, int32_t dim, int32_t count,
                          float* score) {
     for (int32_t first = 0; first < count; first += kKeyStep) {
-      score_step<kRows>(q, k + first, dim, score + first);
+      score_step<kType, kRows>(q, kv, first, dim, score + first);
     }
   }
 
@@ -172,10 +184,11 @@ struct Attention {
 
   // o[row][d] = o[row][d] * c[row], then e[row][key] * v[key][d] added for keys [begin, end)
   // ascending, for kRegs registers of d; of the last one only n lanes exist if kPart.
-  template <int kRows, int kRegs, bool kPart>
+  template <KvType kType, int kRows, int kRegs, bool kPart>
   static GEIST_INLINE void value_step(float* const* o, const float* e, const float* c,
-                                      const float* v, int64_t v_stride, int32_t begin, int32_t end,
+                                      const KvHead& kv, int64_t dim, int32_t begin, int32_t end,
                                       int64_t d, int64_t n) {
+    using Read = KvRead<S, kType>;
     T acc[kRows][kRegs];
     GEIST_UNROLL
     for (int i = 0; i < kRows; ++i) {
@@ -187,13 +200,14 @@ struct Attention {
             Reg::mul(!kPart || j + 1 < kRegs ? Reg::load(from) : Reg::load_n(from, n), factor);
       }
     }
-    v += begin * v_stride + d;
-    for (int32_t key = begin; key < end; ++key, v += v_stride) {
+    const std::byte* v = kv.values + (begin * dim + d) * Read::kBytes;
+    for (int32_t key = begin; key < end; ++key, v += dim * Read::kBytes) {
       T value[kRegs];
       GEIST_UNROLL
       for (int j = 0; j < kRegs; ++j) {
-        const float* from = v + j * Reg::kLanes;
-        value[j] = !kPart || j + 1 < kRegs ? Reg::load(from) : Reg::load_n(from, n);
+        const std::byte* from = v + j * Reg::kLanes * Read::kBytes;
+        const T scale = Read::value_scale(kv.value_scales, dim, key, d + j * Reg::kLanes);
+        value[j] = !kPart || j + 1 < kRegs ? Read::load(from, scale) : Read::load_n(from, n, scale);
       }
       GEIST_UNROLL
       for (int i = 0; i < kRows; ++i) {
@@ -216,19 +230,19 @@ struct Attention {
     }
   }
 
-  template <int kRows>
-  static void value_rows(float* const* o, const float* e, const float* c, const float* v,
+  template <KvType kType, int kRows>
+  static void value_rows(float* const* o, const float* e, const float* c, const KvHead& kv,
                          int64_t dim, int32_t begin, int32_t end) {
     constexpr int kRegs = S::kAccumulators / kRows < 8 ? S::kAccumulators / kRows : 8;
     constexpr int64_t kWide = kRegs * Reg::kLanes;
     int64_t d = 0;
     for (; d + kWide <= dim; d += kWide) {
-      value_step<kRows, kRegs, false>(o, e, c, v, dim, begin, end, d, Reg::kLanes);
+      value_step<kType, kRows, kRegs, false>(o, e, c, kv, dim, begin, end, d, Reg::kLanes);
     }
     for (; d + Reg::kLanes <= dim; d += Reg::kLanes) {
-      value_step<kRows, 1, false>(o, e, c, v, dim, begin, end, d, Reg::kLanes);
+      value_step<kType, kRows, 1, false>(o, e, c, kv, dim, begin, end, d, Reg::kLanes);
     }
-    if (d < dim) value_step<kRows, 1, true>(o, e, c, v, dim, begin, end, d, dim - d);
+    if (d < dim) value_step<kType, kRows, 1, true>(o, e, c, kv, dim, begin, end, d, dim - d);
   }
 
   // ---- a page
@@ -267,6 +281,7 @@ struct Attention {
   }
 
   // Up to kBlockRows rows that all see something of the page.
+  template <KvType kType>
   static void page_block(const AttentionShape& shape, const AttentionPage& page, int32_t kv_head,
                          Tile& tile, const Active* active, int count) {
     alignas(64) float score[kBlockRows * kPageTokens];
@@ -279,24 +294,36 @@ struct Attention {
       o[i] = tile.row[active[i].row].o;
       end_max = active[i].end > end_max ? active[i].end : end_max;
     }
-    const KvBlock block = kv_block({shape.kv_heads, shape.key_dim, shape.value_dim});
-    const std::byte* head = page.data + kv_head * block.bytes;
-    const float* k = reinterpret_cast<const float*>(head);
+    const KvHead kv({shape.kv_heads, shape.key_dim, shape.value_dim, kType}, page.data, kv_head);
     in_parts<kBlockRows>(count, 0, [&]<int kRows>(int i) {
-      score_rows<kRows>(q + i, k, shape.key_dim, end_max, score + i * kPageTokens);
+      score_rows<kType, kRows>(q + i, kv, shape.key_dim, end_max, score + i * kPageTokens);
     });
 
     softmax_rows(shape, page, tile, active, count, score, c);
 
-    const float* v = reinterpret_cast<const float*>(head + block.values);
     for (int first = 0; first < count;) {  // rows that see the same keys go together
       const int32_t begin = active[first].begin, end = active[first].end;
       int last = first + 1;
       while (last < count && active[last].begin == begin && active[last].end == end) ++last;
       in_parts<kBlockRows>(last, first, [&]<int kRows>(int i) {
-        value_rows<kRows>(o + i, score + i * kPageTokens, c + i, v, shape.value_dim, begin, end);
+        value_rows<kType, kRows>(o + i, score + i * kPageTokens, c + i, kv, shape.value_dim, begin,
+                                 end);
       });
       first = last;
+    }
+  }
+
+  static void page_rows(const AttentionShape& shape, const AttentionPage& page, int32_t kv_head,
+                        Tile& tile, const Active* active, int count) {
+    switch (page.type) {
+      case KvType::kF32:
+        return page_block<KvType::kF32>(shape, page, kv_head, tile, active, count);
+      case KvType::kF16:
+        return page_block<KvType::kF16>(shape, page, kv_head, tile, active, count);
+      case KvType::kBF16:
+        return page_block<KvType::kBF16>(shape, page, kv_head, tile, active, count);
+      case KvType::kQ8_0:
+        return page_block<KvType::kQ8_0>(shape, page, kv_head, tile, active, count);
     }
   }
 
@@ -341,29 +368,29 @@ struct Attention {
       const int32_t count = find_active(tile, index, active);
       for (int32_t i = 0; i < count; i += kBlockRows) {
         const int32_t rows = count - i < kBlockRows ? count - i : kBlockRows;
-        page_block(shape, page, kv_head, tile, active + i, rows);
+        page_rows(shape, page, kv_head, tile, active + i, rows);
       }
     }
     for (int32_t i = 0; i < tile.rows; ++i) finish_row(shape, tile.row[i], tile.sums[i]);
   }
 
   static void run(const AttentionShape& shape, const AttentionQuery* queries, int64_t query_count,
-                  int64_t kv_head) {
+                  int64_t first_head, int64_t head_count) {
     Tile tile;
     tile.rows = 0;
     tile.page_count = 0;
-    const int32_t group = shape.heads / shape.kv_heads;
-    const int32_t kv = static_cast<int32_t>(kv_head);
+    const int32_t begin = static_cast<int32_t>(first_head);
+    const int32_t end = begin + static_cast<int32_t>(head_count);
+    const int32_t kv = begin / (shape.heads / shape.kv_heads);
     for (int64_t i = 0; i < query_count; ++i) {
       const AttentionQuery& query = queries[i];
-      for (int32_t g = 0; g < group; ++g) {
+      for (int32_t head = begin; head < end; ++head) {
         const bool other_pages = tile.rows > 0 && tile.row[0].query->pages != query.pages;
         if (other_pages || tile.rows == kTileRows) {
           run_tile(shape, kv, tile);
           tile.rows = 0;
           tile.page_count = 0;
         }
-        const int32_t head = kv * group + g;
         Row& row = tile.row[tile.rows++];
         row.query = &query;
         row.q = query.q + static_cast<int64_t>(head) * shape.key_dim;

@@ -7,9 +7,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <memory>
 
+#include "kernels/block.h"
 #include "kernels/kernel_test_support.h"
 #include "kernels/math.h"
 
@@ -158,10 +160,16 @@ Floats run(const Kernels& k, const Case& c, size_t batch) {
   Floats out(c.queries.size() * row + 1, 42.0f);
   std::vector<AttentionQuery> queries = c.queries;
   for (size_t t = 0; t < queries.size(); ++t) queries[t].out = out.data() + t * row;
-  for (int kv_head = 0; kv_head < c.shape.kv_heads; ++kv_head) {
+  const int group = c.shape.heads / c.shape.kv_heads;
+  for (int head = 0; head < c.shape.heads; head += group) {
     for (size_t t = 0; t < queries.size(); t += batch) {
       const size_t count = std::min(batch, queries.size() - t);
-      k.attention(c.shape, queries.data() + t, static_cast<int64_t>(count), kv_head);
+      const int part = group / 2;  // a group whole, or in two parts
+      const bool split = part > 0 && batch % 2 == 1;
+      if (split) k.attention(c.shape, queries.data() + t, static_cast<int64_t>(count), head, part);
+      const int from = split ? part : 0;
+      k.attention(c.shape, queries.data() + t, static_cast<int64_t>(count), head + from,
+                  group - from);
     }
   }
   EXPECT_EQ(out.back(), 42.0f) << "writes past the end";
@@ -349,10 +357,89 @@ TEST(AttentionMask, TokenByTokenEqualsTheWholeAtOnce) {
       query.pages = pages.data();
       query.page_count = static_cast<int32_t>(pages.size());
       query.out = out.data();
-      for (int kv_head = 0; kv_head < 2; ++kv_head) k->attention(c->shape, &query, 1, kv_head);
+      for (int head = 0; head < 8; head += 4) k->attention(c->shape, &query, 1, head, 4);
       grown.insert(grown.end(), out.begin(), out.end());
     }
     EXPECT_TRUE(same_bytes(grown, whole)) << k->name;
+  }
+}
+
+// ---- smaller types: the arithmetic is that of F32 over the values that the bytes stand for
+
+float element_of(KvType type, const std::byte* section, const std::byte* scales, int64_t index,
+                 int64_t scale_index) {
+  const auto half_at = [](const std::byte* p, int64_t i) {
+    uint16_t bits;
+    std::memcpy(&bits, p + 2 * i, 2);
+    return bits;
+  };
+  switch (type) {
+    case KvType::kF32:
+      break;
+    case KvType::kF16:
+      return f16_to_f32(half_at(section, index));
+    case KvType::kBF16:
+      return bf16_to_f32(half_at(section, index));
+    case KvType::kQ8_0:
+      return static_cast<float>(static_cast<int8_t>(section[index])) *
+             f16_to_f32(half_at(scales, scale_index));
+  }
+  float value;
+  std::memcpy(&value, section + 4 * index, 4);
+  return value;
+}
+
+// The same page with every element widened to F32.
+Floats widened(const KvShape& shape, const std::byte* page) {
+  const KvShape f32{shape.kv_heads, shape.key_dim, shape.value_dim};
+  Floats out(static_cast<size_t>(*kv_layer_bytes(f32)) / sizeof(float), std::nanf(""));
+  const KvBlock from = kv_block(shape), to = kv_block(f32);
+  const int64_t blocks = (shape.value_dim + kKvScaleBlock - 1) / kKvScaleBlock;
+  for (int h = 0; h < shape.kv_heads; ++h, page += from.bytes) {
+    float* k = out.data() + h * to.bytes / 4;
+    float* v = k + to.values / 4;
+    for (int64_t d = 0; d < shape.key_dim; ++d)
+      for (int64_t j = 0; j < kPageTokens; ++j)
+        k[d * kPageTokens + j] =
+            element_of(shape.type, page, page + from.key_scales, d * kPageTokens + j,
+                       d / kKvScaleBlock * kPageTokens + j);
+    for (int64_t j = 0; j < kPageTokens; ++j)
+      for (int64_t d = 0; d < shape.value_dim; ++d)
+        v[j * shape.value_dim + d] =
+            element_of(shape.type, page + from.values, page + from.value_scales,
+                       j * shape.value_dim + d, j * blocks + d / kKvScaleBlock);
+  }
+  return out;
+}
+
+TEST(AttentionTypes, ReadAsTheirWidenedValues) {
+  const int dims[][4] = {{2, 1, 7, 5},   {8, 2, 17, 31},  {6, 2, 64, 64},
+                         {5, 1, 80, 48}, {3, 3, 33, 100}, {4, 1, 128, 128}};
+  for (const KvType type : {KvType::kF16, KvType::kBF16, KvType::kQ8_0}) {
+    for (const auto& d : dims) {
+      const AttentionShape shape = shape_of(d[0], d[1], d[2], d[3]);
+      const auto typed = make_case(shape, {32, 27, 20}), wide = make_case(shape, {32, 27, 20});
+      const KvShape kv{shape.kv_heads, shape.key_dim, shape.value_dim, type};
+      std::vector<std::vector<std::byte>> pages;
+      RandomStream random(5, "typed");
+      for (size_t i = 0; i < typed->pages.size(); ++i) {
+        auto& page = pages.emplace_back(static_cast<size_t>(*kv_layer_bytes(kv)));
+        for (int j = 0; j < typed->pages[i].count; ++j) {
+          Floats row(static_cast<size_t>(d[1] * (d[2] + d[3])));
+          for (float& x : row) x = static_cast<float>(random.next_double() * 4 - 2);
+          kv_store(kv, page.data(), j, row.data(), row.data() + d[1] * d[2]);
+        }
+        typed->pages[i].data = page.data();
+        typed->pages[i].type = type;
+        wide->data[i] = widened(kv, page.data());
+        wide->pages[i].data = reinterpret_cast<const std::byte*>(wide->data[i].data());
+      }
+      const Floats want = reference(*wide);
+      for (const Kernels* k : all_kernels())
+        for (const size_t batch : {size_t{1}, typed->queries.size()})
+          EXPECT_TRUE(same_bytes(run(*k, *typed, batch), want))
+              << k->name << " " << kv_type_name(type) << " " << d[2] << " batch " << batch;
+    }
   }
 }
 

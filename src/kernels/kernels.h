@@ -64,9 +64,10 @@ struct Kernels {
   // x[cols] -> cols / 32 blocks, one behind the other. cols is a multiple of 32.
   void (*quantize_q8)(const float* x, int64_t cols, Q8Block* out);
 
-  // ---- attention over pages: attention.h.
+  // ---- attention over pages: attention.h. For heads [first_head, first_head + head_count), which
+  // share a kv head.
   void (*attention)(const AttentionShape& shape, const AttentionQuery* queries, int64_t query_count,
-                    int64_t kv_head);
+                    int64_t first_head, int64_t head_count);
 
   // ---- rows. n is the row length; in and out may be the same pointer.
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* out);  // weight may be null

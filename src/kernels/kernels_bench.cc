@@ -52,26 +52,31 @@ void matmul(benchmark::State& state, const Kernels* k, TensorType type, int64_t 
 // ---- attention
 
 struct Pages {
-  Floats data;
+  std::vector<std::byte> data;
   std::vector<AttentionPage> list;
-  Pages(const AttentionShape& s, int64_t tokens) {
+  Pages(const AttentionShape& s, int64_t tokens, KvType type) {
     const int64_t count = (tokens + kPageTokens - 1) / kPageTokens;
-    const int64_t bytes = *kv_layer_bytes({s.kv_heads, s.key_dim, s.value_dim});
-    data = ramp(static_cast<size_t>(count * bytes / 4));
+    const KvShape shape{s.kv_heads, s.key_dim, s.value_dim, type};
+    const int64_t bytes = *kv_layer_bytes(shape);
+    data.resize(static_cast<size_t>(count * bytes));
+    const Floats row = ramp(static_cast<size_t>(int64_t{s.kv_heads} * (s.key_dim + s.value_dim)));
+    for (int64_t t = 0; t < count * kPageTokens; ++t)
+      kv_store(shape, data.data() + t / kPageTokens * bytes, static_cast<int32_t>(t % kPageTokens),
+               row.data(), row.data() + int64_t{s.kv_heads} * s.key_dim);
     for (int64_t i = 0; i < count; ++i) {
       const int64_t left = tokens - i * kPageTokens;
-      list.push_back({reinterpret_cast<const std::byte*>(data.data()) + i * bytes,
+      list.push_back({data.data() + i * bytes,
                       static_cast<int32_t>(left < kPageTokens ? left : kPageTokens),
-                      static_cast<int32_t>(i * kPageTokens), 0});
+                      static_cast<int32_t>(i * kPageTokens), 0, type});
     }
   }
 };
 
 // The last `count` of `context` positions attend causally; all heads.
 void attention(benchmark::State& state, const Kernels* k, int heads, int kv_heads, int dim,
-               int64_t context, int64_t count) {
+               int64_t context, int64_t count, KvType type = KvType::kF32) {
   const AttentionShape shape{heads, kv_heads, dim, dim, 0.088f, 0.0f, nullptr, nullptr};
-  const Pages pages(shape, context);
+  const Pages pages(shape, context, type);
   const Floats q = ramp(static_cast<size_t>(count * heads * dim));
   Floats out(q.size());
   std::vector<AttentionQuery> queries;
@@ -83,10 +88,11 @@ void attention(benchmark::State& state, const Kernels* k, int heads, int kv_head
     keys += pos + 1;
   }
   for (auto _ : state) {
-    for (int h = 0; h < kv_heads; ++h) k->attention(shape, queries.data(), count, h);
+    const int group = heads / kv_heads;
+    for (int h = 0; h < heads; h += group) k->attention(shape, queries.data(), count, h, group);
     benchmark::DoNotOptimize(out.data());
   }
-  const double bytes = count == 1 ? static_cast<double>(context) * kv_heads * dim * 8 : 0;
+  const double bytes = count == 1 ? static_cast<double>(pages.data.size()) : 0;
   set_rates(state, keys * heads * dim * 4, bytes);
 }
 

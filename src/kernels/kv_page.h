@@ -23,6 +23,8 @@ inline constexpr int64_t kKvAlignment = 64;
 enum class KvType : uint8_t { kF32, kF16, kBF16, kQ8_0 };
 inline constexpr int kKvTypeCount = 4;
 
+const char* kv_type_name(KvType type);  // "f32", "f16", "bf16", "q8_0"
+
 struct KvShape {
   int32_t kv_heads, key_dim, value_dim;
   KvType type = KvType::kF32;
@@ -57,7 +59,8 @@ constexpr KvBlock kv_block(const KvShape& s) {
 // Of one layer; nothing when that is more than an int64_t holds.
 std::optional<int64_t> kv_layer_bytes(const KvShape& shape);
 
-// Rounds a token's keys [kv_heads][key_dim] and values [kv_heads][value_dim] into its slot.
+// Rounds a token's keys [kv_heads][key_dim] and values [kv_heads][value_dim] into its slot, once:
+// what attention reads is what lies here. Rounding: docs/numerics.md.
 void kv_store(const KvShape& shape, std::byte* layer, int32_t slot, const float* keys,
               const float* values);
 // Zeroes the slots from this one on: as if they had never been written.

@@ -38,6 +38,22 @@ struct Avx2 {
     static GEIST_INLINE T load_n(const float* p, int64_t n) {
       return _mm256_maskload_ps(p, first_lanes(n));
     }
+    static GEIST_INLINE T load_f16(const void* p) {
+      return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+    }
+    static GEIST_INLINE T load_bf16(const void* p) {
+      const __m128i half = _mm_loadu_si128(static_cast<const __m128i*>(p));
+      return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+    }
+    static GEIST_INLINE T load_i8(const void* p) {
+      const __m128i code = _mm_loadl_epi64(static_cast<const __m128i*>(p));
+      return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(code));
+    }
+    static GEIST_INLINE T set1_f16(const void* p) {
+      int16_t half;
+      __builtin_memcpy(&half, p, 2);
+      return _mm256_cvtph_ps(_mm_set1_epi16(half));
+    }
     static GEIST_INLINE T keep(T a) { return a; }  // three loads a cycle are enough at this width
     static GEIST_INLINE void store(float* p, T a) { _mm256_storeu_ps(p, a); }
     static GEIST_INLINE void store_n(float* p, T a, int64_t n) {

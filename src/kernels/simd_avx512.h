@@ -120,6 +120,17 @@ struct Avx512 {
     static GEIST_INLINE T set1(float x) { return Avx512::set1(x); }
     static GEIST_INLINE T load(const float* p) { return Avx512::load(p); }
     static GEIST_INLINE T load_n(const float* p, int64_t n) { return Avx512::load_n(p, n); }
+    static GEIST_INLINE T load_f16(const void* p) { return Avx512::load_f16(p); }
+    static GEIST_INLINE T load_bf16(const void* p) { return Avx512::load_bf16(p); }
+    static GEIST_INLINE T load_i8(const void* p) {
+      const __m128i code = _mm_loadu_si128(static_cast<const __m128i*>(p));
+      return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(code));
+    }
+    static GEIST_INLINE T set1_f16(const void* p) {
+      int16_t half;
+      __builtin_memcpy(&half, p, 2);
+      return widen_half(_mm256_set1_epi16(half));
+    }
     // Holds a in a register: without it GCC turns each use into a load of its own, and the loads
     // become the bottleneck.
     static GEIST_INLINE T keep(T a) {

@@ -212,6 +212,20 @@ struct Scalar {
     static GEIST_INLINE T set1(float x) { return Scalar::set1(x); }
     static GEIST_INLINE T load(const float* p) { return Scalar::load(p); }
     static GEIST_INLINE T load_n(const float* p, int64_t n) { return Scalar::load_n(p, n); }
+    // kLanes elements of pages of keys and values (kv_page.h), widened; set1_f16: one of them.
+    static GEIST_INLINE T load_f16(const void* p) { return Scalar::load_f16(p); }
+    static GEIST_INLINE T load_bf16(const void* p) { return Scalar::load_bf16(p); }
+    static GEIST_INLINE T load_i8(const void* p) {
+      const int8_t* code = static_cast<const int8_t*>(p);
+      T out;
+      for (int i = 0; i < 16; ++i) out.lane[i] = static_cast<float>(code[i]);
+      return out;
+    }
+    static GEIST_INLINE T set1_f16(const void* p) {
+      uint16_t half;
+      __builtin_memcpy(&half, p, 2);
+      return set1(widen_f16(half));
+    }
     static GEIST_INLINE T keep(const T& a) { return a; }
     static GEIST_INLINE void store(float* p, const T& a) { Scalar::store(p, a); }
     static GEIST_INLINE void store_n(float* p, const T& a, int64_t n) { Scalar::store_n(p, a, n); }

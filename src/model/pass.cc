@@ -56,7 +56,8 @@ void Pass::collect_sequences() {
       ws_.sequences.push_back({token.sequence, ws_.pages.size(), pages.size()});
       for (const auto& page : pages) {
         ws_.page_headers.push_back(page.get());
-        ws_.pages.push_back({nullptr, page->count, page->first_pos, page->label});
+        ws_.pages.push_back(
+            {nullptr, page->count, page->first_pos, page->label, token.sequence->kv_type});
       }
     }
     place_token(token, at);

@@ -83,7 +83,8 @@ void Pass::prepare_token(const Attention& a, const Workspace::RopeTable* rope, R
   kernels::kv_store(layout.shape, layer_data(layout, *slot.page, a.layer), slot.index, k, v);
 }
 
-// Splits the work by kv head and by chunks of queries. Each task writes outputs of its own.
+// Splits the work by kv head, by chunks of queries and, where that leaves threads idle (decoding
+// with few kv heads), by the heads that share a kv head. Each task writes outputs of its own.
 void Pass::attend(const Attention& a, Rows qkv, Rows out) {
   for (const Workspace::SequencePages& s : ws_.sequences) {
     const KvLayout& layout = config_.kv_layout(s.sequence->kv_type);
@@ -112,13 +113,17 @@ void Pass::attend(const Attention& a, Rows qkv, Rows out) {
                                       .sinks = data_or_null(a.sinks)};
   constexpr int64_t kChunk = 16;
   const int64_t chunks = (tokens() + kChunk - 1) / kChunk;
+  const int64_t group = config_.head_count / config_.head_count_kv;
+  const int64_t parts = std::min(group, (pool_.size() - 1) / (chunks * config_.head_count_kv) + 1);
   const auto task = [&](int64_t i) {
-    const int64_t first = i / config_.head_count_kv * kChunk;
+    const int64_t part = i % parts, kv_head = i / parts % config_.head_count_kv;
+    const int64_t first = i / parts / config_.head_count_kv * kChunk;
+    const int64_t begin = group * part / parts, end = group * (part + 1) / parts;
     kernels_.attention(shape, ws_.queries.data() + first, std::min(kChunk, tokens() - first),
-                       i % config_.head_count_kv);
+                       kv_head * group + begin, end - begin);
   };
   constexpr int64_t kProductsWorthSplitting = 1 << 17;
-  const int64_t tasks = chunks * config_.head_count_kv;
+  const int64_t tasks = chunks * config_.head_count_kv * parts;
   if (keys * config_.head_count * (config_.key_length + config_.value_length) <
       kProductsWorthSplitting) {
     for (int64_t i = 0; i < tasks; ++i) task(i);
