@@ -403,6 +403,8 @@ class Measure(Case):
                          [("prefill", 1, 16, 2), ("decode", 1, 8, 2), ("prefill", 2, 16, 2), ("decode", 2, 8, 2)])
         self.assertTrue(all(r["tokens_per_s"] > 0 for r in result["results"]))
         self.assertIn(b"GB/s", self.ok("bench", self.model, "-p", "4", "-n", "4", "-r", "1"))
+        result = json.loads(self.ok("bench", self.model, "-p", "0", "-n", "2", "-r", "1", "--kv-type", "q8_0", "--json"))
+        self.assertEqual(result["kv_type"], "q8_0")
         result = json.loads(self.ok("bench", self.model, "-p", "4", "-n", "2", "-d", "0,40", "-b", "1,3", "-r", "1",
                                     "-t", "1", "--json"))
         self.assertEqual([(r["work"], r["depth"], r["batch"]) for r in result["results"]],

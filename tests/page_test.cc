@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <string_view>
 
 #include "base/rng.h"
 #include "engine/session.h"
@@ -76,32 +79,69 @@ std::vector<float> rows_of(const Model& m, const Ids& ids, model::KvType type, T
   return rows;
 }
 
+// How far a logit may lie from that of an F32 cache, about twice what was seen: three bits fewer
+// make BF16 eight times as coarse as F16.
+float logit_bound(model::KvType type) {
+  switch (type) {
+    case model::KvType::kF32:
+      return 0.0f;
+    case model::KvType::kF16:
+      return 0.01f;
+    case model::KvType::kBF16:
+      return 0.1f;
+    case model::KvType::kQ8_0:
+      return 0.25f;
+  }
+  return 0.0f;
+}
+
+int rows_beyond(std::span<const float> got, std::span<const float> want, float bound) {
+  int count = 0;
+  for (size_t row = 0; row < got.size(); row += 288) {
+    float most = 0.0f;
+    for (size_t i = row; i < row + 288; ++i) most = std::max(most, std::fabs(got[i] - want[i]));
+    count += !(most <= bound);
+  }
+  return count;
+}
+
 // A token sees the rounded keys of all tokens, its own included, whatever the chunking.
 TEST(KvTypes, SameBitsUnderAnyChunkingThreadsAndInstructionSet) {
   RandomStream random(7, "types");
   for (const char* variant : {"llama", "gemma3", "gpt-oss", "bloom"}) {
-    const Ids ids = random_ids(random, 90);
-    std::vector<float> f32;
-    for (const model::KvType type : kTypes) {
-      std::vector<float> want;
-      for (const auto isa : {kernels::Isa::kAvx512, kernels::Isa::kAvx2, kernels::Isa::kScalar}) {
-        const kernels::Kernels* k = kernels::kernels_for(isa);
-        if (k == nullptr) continue;
-        auto m = Model::load(testing::random_model(variant, kernels::TensorType::kF32, 3),
-                             {.kernels = k});
-        ASSERT_TRUE(m.ok());
+    const Ids ids = random_ids(random, 60);
+    std::vector<float> of_type[kernels::kKvTypeCount];
+    for (const auto isa : {kernels::Isa::kAvx512, kernels::Isa::kAvx2, kernels::Isa::kScalar}) {
+      const kernels::Kernels* k = kernels::kernels_for(isa);
+      if (k == nullptr) continue;
+      auto m =
+          Model::load(testing::random_model(variant, kernels::TensorType::kF32, 3), {.kernels = k});
+      ASSERT_TRUE(m.ok());
+      for (const model::KvType type : kTypes) {
+        std::vector<float>& want = of_type[static_cast<int>(type)];
         for (const int threads : {1, 7}) {
+          // Slow: one run of it, just beyond the first page.
+          const bool less = isa == kernels::Isa::kScalar && !want.empty();
+          if (less && threads == 1) continue;
           ThreadPool pool(threads);
-          const auto got = rows_of(**m, ids, type, pool, random, threads == 1 ? 1 : 60);
+          const auto got = rows_of(**m, less ? Ids(ids.begin(), ids.begin() + 34) : ids, type, pool,
+                                   random, threads == 1 ? 1 : 60);
           if (want.empty()) want = got;
-          EXPECT_TRUE(same(got, want))
+          EXPECT_TRUE(same(got, std::span(want).first(got.size())))
               << variant << " " << kernels::kv_type_name(type) << " " << k->name << " " << threads;
         }
       }
-      if (type == model::KvType::kF32) f32 = want;
-      ASSERT_EQ(want.size(), f32.size());
-      EXPECT_EQ(same(want, f32), type == model::KvType::kF32) << variant;
-      for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(want[i], f32[i], 0.5f) << variant;
+    }
+    // Rounding may turn a router's close choice: then that token's row, and no other, comes from
+    // another expert. Where all experts are used, no row lies beyond the bound.
+    const int turned_max = std::string_view(variant) == "gpt-oss" ? 3 : 0;
+    const std::vector<float>& f32 = of_type[0];
+    for (const model::KvType type : kTypes) {
+      const std::vector<float>& got = of_type[static_cast<int>(type)];
+      ASSERT_EQ(got.size(), ids.size() * 288);
+      EXPECT_EQ(same(got, f32), type == model::KvType::kF32) << variant;
+      EXPECT_LE(rows_beyond(got, f32, logit_bound(type)), turned_max)
+          << variant << " " << kernels::kv_type_name(type);
     }
   }
 }

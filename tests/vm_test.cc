@@ -14,8 +14,8 @@
 namespace geist::engine {
 namespace {
 
-// Those that kernels::kv_store can write.
-constexpr model::KvType kTypes[] = {model::KvType::kF32};
+constexpr model::KvType kTypes[] = {model::KvType::kF32, model::KvType::kF16, model::KvType::kBF16,
+                                    model::KvType::kQ8_0};
 
 // Kept for good: alone() knows models by their address.
 const model::Model& window_model(const std::string& variant, uint64_t seed) {

@@ -15,15 +15,19 @@ using engine::Session;
 
 class Bench {
  public:
-  Bench(const model::Model& model, ThreadPool& pool)
-      : model_(model), runner_(model, pool), random_(1, "bench") {}
+  Bench(const LoadedModel& loaded, ThreadPool& pool)
+      : model_(*loaded.model),
+        kv_type_(loaded.kv_type),
+        runner_(model_, pool),
+        random_(1, "bench") {}
 
   // Sessions with `depth` tokens computed.
   Result<std::vector<Session>> prepare(const BenchWork& work) {
     std::vector<Session> sessions;
     for (int32_t i = 0; i < work.batch; ++i) {
       Session& session = sessions.emplace_back(
-          model_, engine::SessionOptions{.context_max = work.depth + work.tokens});
+          model_,
+          engine::SessionOptions{.context_max = work.depth + work.tokens, .kv_type = kv_type_});
       if (Status status = append(session, work.depth); !status) return status.error();
       while (session.pending() > 0 && !interrupted()) runner_.pass(session);
     }
@@ -58,6 +62,7 @@ class Bench {
   }
 
   const model::Model& model_;
+  model::KvType kv_type_;
   engine::Runner runner_;
   RandomStream random_;
 };
@@ -80,7 +85,7 @@ Result<std::vector<Measurement>> run_bench_works(const LoadedModel& loaded,
                                                  int repeats) {
   GEIST_ASSIGN(const std::unique_ptr<ThreadPool> owned, ThreadPool::create(threads));
   ThreadPool& pool = *owned;
-  Bench bench(*loaded.model, pool);
+  Bench bench(loaded, pool);
   // Once unmeasured: touches the weights, grows the scratch memory.
   const BenchWork first{.prefill = false, .tokens = 1, .depth = 0, .batch = 1};
   GEIST_ASSIGN(std::vector<Session> warm, bench.prepare(first));

@@ -87,6 +87,7 @@ std::string to_json(const BenchOptions& options, const LoadedModel& loaded,
   nlohmann::ordered_json json = {{"model", options.model.model},
                                  {"architecture", loaded.model->config().architecture},
                                  {"bytes_per_token", static_cast<int64_t>(bytes)},
+                                 {"kv_type", kernels::kv_type_name(loaded.kv_type)},
                                  {"load_s", loaded.load_s},
                                  {"results", rows}};
   if (!roofline.empty()) json["roofline"] = roofline_json(roofline);
@@ -123,7 +124,7 @@ int run_bench(BenchOptions options) {
   const auto results = measure(options, *loaded);
   if (!results.ok()) return fail(results.error());
   std::vector<RooflineRow> roofline;
-  if (options.roofline || !options.svg.empty()) roofline = make_roofline(*loaded->model, *results);
+  if (options.roofline || !options.svg.empty()) roofline = make_roofline(*loaded, *results);
   if (!options.svg.empty()) {
     const std::string svg = roofline_svg(options.model.model, roofline);
     if (Status status = write_file(options.svg, svg); !status) return fail(status.error());
@@ -149,6 +150,7 @@ Command bench_command() {
         app.add_option("model", options->model.model, "a GGUF file or a name in the model store")
             ->required();
         add_lora_option(app, options->model);
+        add_kv_option(app, options->model);
         app.add_option("-p,--prompt", options->prompt, "tokens to prefill; 0: none")
             ->capture_default_str()
             ->check(CLI::Range(0, 1 << 20));

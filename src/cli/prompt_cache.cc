@@ -24,6 +24,7 @@ void add_prompt_cache_options(CLI::App& app, PromptCacheOptions& options) {
 PromptCache::PromptCache(const LoadedModel& loaded, const PromptCacheOptions& options,
                          bool worthwhile, bool verbose) {
   engine::MemoryOptions memory;
+  memory.kv_type = loaded.kv_type;
   if (!options.folder.empty() && !options.off && worthwhile && loaded.model->config().causal) {
     const std::string& folder = options.folder;
     auto store = engine::PageStore::open(

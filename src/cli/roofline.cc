@@ -24,15 +24,15 @@ format(const char* pattern, ...) {
 }
 
 // A decode step reads all weights again; the tokens of a prefill share one reading.
-model::PassCost cost_of(const model::Model& model, const BenchWork& work) {
+model::PassCost cost_of(const LoadedModel& loaded, const BenchWork& work) {
   const int64_t steps = work.prefill ? 1 : work.tokens;
   model::PassCost sum;
   for (int64_t step = 0; step < steps; ++step) {
-    const model::PassCost one = model::pass_cost(model,
+    const model::PassCost one = model::pass_cost(*loaded.model,
                                                  {.tokens = work.prefill ? work.tokens : 1,
                                                   .depth = work.depth + step,
                                                   .sequences = work.batch},
-                                                 model::KvType::kF32);
+                                                 loaded.kv_type);
     sum.weight_bytes += one.weight_bytes;
     sum.kv_bytes += one.kv_bytes;
     sum.int8_ops += one.int8_ops;
@@ -110,16 +110,16 @@ bool RooflineRow::memory_bound() const {
   return cost.bytes() / limits.read_bytes_per_s >= ops(cost) / compute_roof(*this);
 }
 
-std::vector<RooflineRow> make_roofline(const model::Model& model,
+std::vector<RooflineRow> make_roofline(const LoadedModel& loaded,
                                        std::span<const Measurement> measurements) {
   std::map<int, kernels::MachineLimits> limits;
   std::vector<RooflineRow> rows;
   for (const Measurement& m : measurements) {
     if (!limits.contains(m.threads)) {
       ThreadPool pool(m.threads);
-      limits[m.threads] = kernels::measure_machine_limits(model.kernels().isa, pool);
+      limits[m.threads] = kernels::measure_machine_limits(loaded.model->kernels().isa, pool);
     }
-    rows.push_back({m, limits[m.threads], cost_of(model, m.work)});
+    rows.push_back({m, limits[m.threads], cost_of(loaded, m.work)});
   }
   return rows;
 }

@@ -21,7 +21,7 @@ struct RooflineRow {
 };
 
 // Measures the limits for each number of threads and counts what each work needs.
-std::vector<RooflineRow> make_roofline(const model::Model& model,
+std::vector<RooflineRow> make_roofline(const LoadedModel& loaded,
                                        std::span<const Measurement> measurements);
 
 std::string roofline_text(std::span<const RooflineRow> rows);

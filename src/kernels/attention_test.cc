@@ -413,12 +413,11 @@ Floats widened(const KvShape& shape, const std::byte* page) {
 }
 
 TEST(AttentionTypes, ReadAsTheirWidenedValues) {
-  const int dims[][4] = {{2, 1, 7, 5},   {8, 2, 17, 31},  {6, 2, 64, 64},
-                         {5, 1, 80, 48}, {3, 3, 33, 100}, {4, 1, 128, 128}};
+  const int dims[][4] = {{2, 1, 7, 5}, {4, 2, 17, 31}, {3, 3, 33, 100}, {2, 1, 128, 64}};
   for (const KvType type : {KvType::kF16, KvType::kBF16, KvType::kQ8_0}) {
     for (const auto& d : dims) {
       const AttentionShape shape = shape_of(d[0], d[1], d[2], d[3]);
-      const auto typed = make_case(shape, {32, 27, 20}), wide = make_case(shape, {32, 27, 20});
+      const auto typed = make_case(shape, {32, 7}), wide = make_case(shape, {32, 7});
       const KvShape kv{shape.kv_heads, shape.key_dim, shape.value_dim, type};
       std::vector<std::vector<std::byte>> pages;
       RandomStream random(5, "typed");
