@@ -44,11 +44,12 @@ inline constexpr int32_t kRewindTokens = 128;
 
 struct SessionOptions {
   int32_t context_max = 0;  // tokens this session may hold; 0: what the model was trained for
+  model::KvType kv_type =
+      model::KvType::kF32;  // of its keys and values; with a memory: the memory's
   // Applied to all its tokens; null: none. Sessions with different sets never share a page.
   std::shared_ptr<const model::AdapterSet> adapters = nullptr;
-  Memory* memory = nullptr;                     // null: pages of its own, in memory until it ends
-  std::string domain = {};                      // sessions of different domains never share a page
-  model::KvType kv_type = model::KvType::kF32;  // with a memory: the memory's
+  Memory* memory = nullptr;  // null: pages of its own, in memory until it ends
+  std::string domain = {};   // sessions of different domains never share a page
 };
 
 // One timeline. Not thread-safe; different sessions may be used from different threads, forks
