@@ -5,7 +5,8 @@
 #   _bench.cc  goes into NAME_bench (Google Benchmark); a run with tiny sizes is a ctest
 #   _fuzz.cc   is a libFuzzer target of its own in the fuzz preset; in every other preset it is
 #              linked with a driver that replays its corpus (tests/corpus/STEM/) as a ctest
-#   _avx2.cc _avx512.cc _avx512vnni.cc _avx512amx.cc   are compiled for that instruction set
+#   _fma.cc _avx2.cc _avx512.cc _avx512vnni.cc _avx512amx.cc   are compiled for that instruction set; _fma.cc is plain
+#              C++, of which the compiler is to make what it can, in every preset
 function(geist_folder name)
   cmake_parse_arguments(ARG "" "" "DEPS;LIBS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
@@ -30,7 +31,9 @@ function(geist_folder name)
   endforeach()
   target_link_libraries(geist_${name} PUBLIC ${deps} PRIVATE ${ARG_LIBS} Threads::Threads)
   foreach(source ${sources})
-    if(source MATCHES "_avx2\\.cc$")
+    if(source MATCHES "_fma\\.cc$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c;-O3")
+    elseif(source MATCHES "_avx2\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
     elseif(source MATCHES "_avx512vnni\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS

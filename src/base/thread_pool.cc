@@ -18,6 +18,8 @@ namespace {
 // About 50 microseconds on current machines: longer than the gap between two regions of a forward
 // pass, far shorter than a person notices as load.
 constexpr int kSpinsBeforeSleep = 2000;
+// When there are more threads than processors, a thread that spins keeps another from its work.
+constexpr int kSpinsWhenCrowded = 1;
 
 void cpu_pause() {
 #if defined(__x86_64__)
@@ -43,6 +45,7 @@ struct ThreadPool::State {
   alignas(64) Call call = nullptr;
   void* context = nullptr;
   std::atomic<bool> stop{false};
+  int spins = kSpinsBeforeSleep;
   std::vector<std::thread> workers;
 
   void work(int index) {
@@ -57,7 +60,7 @@ struct ThreadPool::State {
   }
 
   void wait_for_epoch(uint32_t seen) {
-    for (int spin = 0; spin < kSpinsBeforeSleep; ++spin) {
+    for (int spin = 0; spin < spins; ++spin) {
       if (epoch.load(std::memory_order_acquire) != seen) return;
       cpu_pause();
     }
@@ -81,8 +84,10 @@ Result<std::unique_ptr<ThreadPool>> ThreadPool::create(int thread_count) {
 }
 
 Status ThreadPool::start(int thread_count) {
-  if (thread_count == 0) thread_count = affinity_count();
+  const int processors = affinity_count();
+  if (thread_count == 0) thread_count = processors;
   GEIST_CHECK(thread_count >= 1);
+  if (thread_count > processors) state_->spins = kSpinsWhenCrowded;
   try {
     for (int i = 1; i < thread_count; ++i)
       state_->workers.emplace_back([this, i] { state_->work(i); });
@@ -112,7 +117,7 @@ void ThreadPool::run_erased(Call call, void* context) {
   for (int spin = 0;; ++spin) {
     const int left = state.pending.load(std::memory_order_acquire);
     if (left == 0) return;
-    if (spin < kSpinsBeforeSleep) {
+    if (spin < state.spins) {
       cpu_pause();
     } else {
       state.pending.wait(left, std::memory_order_acquire);

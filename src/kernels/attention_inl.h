@@ -1,5 +1,5 @@
 // Attention of many queries over pages of keys and values (attention.h), over the lanes of S.
-// Included only by attention_scalar.cc, attention_avx2.cc and attention_avx512.cc.
+// Included only by attention_*.cc and scalar_fma.cc.
 //
 // A row is one (query, head) pair; all heads that share the kv head, of all consecutive queries
 // that share a page list, make the rows of a tile of up to kTileRows. Page by page:
@@ -341,7 +341,7 @@ struct Attention {
       S::store(lane,
                simd_exp<S>(S::select(S::range(0, 1), S::set1(row.max - max), S::set1(sink - max))));
       factor = lane[0];
-      total = __builtin_fmaf(total, lane[0], lane[1]);
+      total = OneLane::fma(total, lane[0], lane[1]);
     }
     const F c = S::set1(factor), inverse = S::set1(1.0f / total);
     for (int64_t d = 0; d < n; d += 16) {

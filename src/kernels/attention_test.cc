@@ -177,17 +177,11 @@ Floats run(const Kernels& k, const Case& c, size_t batch) {
   return out;
 }
 
-std::vector<const Kernels*> all_kernels() {
-  std::vector<const Kernels*> tables = wide_kernels();
-  tables.push_back(kernels_for(Isa::kScalar));
-  return tables;
-}
-
 void expect_reference(const Case& c, const char* what) {
   const Floats want = reference(c);
   for (const Kernels* k : all_kernels()) {
     for (const size_t batch : {size_t{1}, size_t{5}, c.queries.size()}) {
-      if (k->isa == Isa::kScalar && batch == 5) continue;  // slow
+      if (k->isa == Isa::kPortable && batch == 5) continue;  // slow
       EXPECT_TRUE(same_bytes(run(*k, c, batch), want))
           << what << " " << k->name << " batch " << batch;
     }

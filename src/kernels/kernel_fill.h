@@ -7,6 +7,9 @@
 
 namespace geist::kernels {
 
+// All of the scalar kernels, with the fused multiply-add instruction: scalar_fma.cc.
+void fill_kernels_scalar_fma(Kernels& k);
+
 // Norms, activations, RoPE, dot: rows_*.cc.
 void fill_row_kernels_scalar(Kernels& k);
 void fill_row_kernels_avx2(Kernels& k);

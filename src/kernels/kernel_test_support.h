@@ -18,11 +18,10 @@ namespace geist::kernels {
 inline constexpr int64_t kOddSizes[] = {1, 7, 8, 15, 16, 17, 31, 32, 33, 64, 100, 1000};
 
 // Every table but the scalar one.
-inline std::vector<const Kernels*> wide_kernels() {
+inline std::vector<const Kernels*> other_kernels() {
   std::vector<const Kernels*> tables;
-  for (const Isa isa : {Isa::kAvx2, Isa::kAvx512}) {
-    if (const Kernels* k = kernels_for(isa)) tables.push_back(k);
-  }
+  for (const Kernels* k : all_kernels())
+    if (k->isa != Isa::kScalar) tables.push_back(k);
   return tables;
 }
 

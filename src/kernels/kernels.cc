@@ -1,6 +1,7 @@
 // Which instruction sets this processor has, and the tables built for them, each once.
 #include "kernels/kernels.h"
 
+#include <array>
 #include <cstdlib>
 
 #if defined(__x86_64__)
@@ -15,6 +16,15 @@
 
 namespace geist::kernels {
 namespace {
+
+void fill_portable(Kernels& k) {
+  fill_row_kernels_scalar(k);
+  fill_float_kernels_scalar(k);
+  fill_attention_kernels_scalar(k);
+  fill_panel_kernels_scalar(k);
+}
+
+bool runs_everywhere() { return true; }
 
 #if defined(__x86_64__)
 // __builtin_cpu_supports also asks whether the operating system saves the wide registers.
@@ -43,106 +53,104 @@ bool has_amx() {
   return false;
 #endif
 }
-#endif
 
-Kernels make_scalar() {
-  Kernels k{};
-  k.isa = Isa::kScalar;
-  k.name = "scalar";
-  fill_row_kernels_scalar(k);
-  fill_float_kernels_scalar(k);
-  fill_attention_kernels_scalar(k);
-  fill_panel_kernels_scalar(k);
-  return k;
-}
+bool has_avx512vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
 
-#if defined(__x86_64__)
-Kernels make_avx2() {
-  Kernels k{};
-  k.isa = Isa::kAvx2;
-  k.name = "avx2";
+void fill_scalar(Kernels& k) { has_avx2() ? fill_kernels_scalar_fma(k) : fill_portable(k); }
+
+void fill_avx2(Kernels& k) {
   fill_row_kernels_avx2(k);
   fill_float_kernels_avx2(k);
   fill_attention_kernels_avx2(k);
   fill_panel_kernels_avx2(k);
-  return k;
 }
 
-Kernels make_avx512() {
-  const bool has_vnni = __builtin_cpu_supports("avx512vnni");
-  Kernels k{};
-  k.isa = Isa::kAvx512;
-  k.name = has_vnni ? "avx512vnni" : "avx512";
+void fill_avx512(Kernels& k) {
   fill_row_kernels_avx512(k);
   fill_float_kernels_avx512(k);
   fill_attention_kernels_avx512(k);
-  has_vnni ? fill_panel_kernels_avx512vnni(k) : fill_panel_kernels_avx512(k);
-  return k;
+  fill_panel_kernels_avx512(k);
 }
 
-Kernels make_avx512amx() {
-  Kernels k = make_avx512();
-  k.isa = Isa::kAvx512Amx;
-  k.name = "avx512amx";
-  fill_panel_kernels_avx512amx(k);
-  return k;
+void fill_avx512vnni(Kernels& k) {
+  fill_avx512(k);
+  fill_panel_kernels_avx512vnni(k);
 }
+
+void fill_avx512amx(Kernels& k) {
+  fill_avx512(k);
+  fill_panel_kernels_avx512amx(k);
+}
+#else
+void fill_scalar(Kernels& k) { fill_portable(k); }
 #endif
+
+struct InstructionSet {
+  Isa isa;
+  std::string_view name;  // also what GEIST_ISA calls it
+  bool (*runs_here)();
+  void (*fill)(Kernels& k);
+};
+
+// From the slowest to the fastest.
+constexpr InstructionSet kInstructionSets[] = {
+    {Isa::kPortable, "portable", runs_everywhere, fill_portable},
+    {Isa::kScalar, "scalar", runs_everywhere, fill_scalar},
+#if defined(__x86_64__)
+    {Isa::kAvx2, "avx2", has_avx2, fill_avx2},
+    {Isa::kAvx512, "avx512f", has_avx512, fill_avx512},
+    {Isa::kAvx512Vnni, "avx512vnni", has_avx512vnni, fill_avx512vnni},
+    {Isa::kAvx512Amx, "avx512amx", has_amx, fill_avx512amx},
+#endif
+};
+constexpr size_t kCount = std::size(kInstructionSets);
+
+struct Tables {
+  std::array<Kernels, kCount> table{};
+  std::array<const Kernels*, kCount> runs_here{};
+  size_t count = 0;
+
+  Tables() {
+    for (const InstructionSet& set : kInstructionSets) {
+      if (!set.runs_here()) continue;
+      Kernels& k = table[count];
+      k.isa = set.isa;
+      k.name = set.name;
+      set.fill(k);
+      runs_here[count++] = &k;
+    }
+  }
+};
 
 }  // namespace
 
+std::span<const Kernels* const> all_kernels() {
+  static const Tables tables;
+  return std::span(tables.runs_here).first(tables.count);
+}
+
 const Kernels* kernels_for(Isa isa) {
-  if (isa == Isa::kScalar) {
-    static const Kernels scalar = make_scalar();
-    return &scalar;
-  }
-#if defined(__x86_64__)
-  if (isa == Isa::kAvx2 && has_avx2()) {
-    static const Kernels avx2 = make_avx2();
-    return &avx2;
-  }
-  if (isa == Isa::kAvx512 && has_avx512()) {
-    static const Kernels avx512 = make_avx512();
-    return &avx512;
-  }
-  static const bool amx = has_amx();
-  if (isa == Isa::kAvx512Amx && amx) {
-    static const Kernels avx512amx = make_avx512amx();
-    return &avx512amx;
-  }
-#endif
+  for (const Kernels* k : all_kernels())
+    if (k->isa == isa) return k;
   return nullptr;
 }
 
-std::optional<Isa> isa_from_name(std::string_view name) {
-  if (name == "scalar") return Isa::kScalar;
-  if (name == "avx2") return Isa::kAvx2;
-  if (name == "avx512") return Isa::kAvx512;
-  if (name == "avx512amx") return Isa::kAvx512Amx;
-  return std::nullopt;
-}
-
 const Kernels* default_kernels(const char** error) {
-  const char* wanted = std::getenv("GEIST_ISA");
-  if (wanted == nullptr || *wanted == '\0') {
-    for (const Isa isa : {Isa::kAvx512Amx, Isa::kAvx512, Isa::kAvx2}) {
-      if (const Kernels* found = kernels_for(isa)) return found;
-    }
-    return kernels_for(Isa::kScalar);
+  const char* variable = std::getenv("GEIST_ISA");
+  const std::string_view wanted = variable != nullptr ? variable : "";
+  const std::span<const Kernels* const> tables = all_kernels();
+  bool known = wanted == "avx512";
+  for (const InstructionSet& set : kInstructionSets) known |= set.name == wanted;
+  for (size_t i = tables.size(); i-- > 0;) {
+    const std::string_view name = tables[i]->name;
+    if (wanted.empty() || name == wanted ||
+        (wanted == "avx512" && (name == "avx512vnni" || name == "avx512f")))
+      return tables[i];
   }
-  const std::optional<Isa> isa = isa_from_name(wanted);
-  if (!isa) {
-    *error =
-        "GEIST_ISA is not an instruction set Geist knows; use scalar, avx2, avx512 or avx512amx, "
-        "or "
-        "unset it";
-    return nullptr;
-  }
-  const Kernels* found = kernels_for(*isa);
-  if (found == nullptr) {
-    *error = "this processor cannot run the instruction set that GEIST_ISA names; unset it";
-  }
-  return found;
+  *error = known ? "this processor cannot run the instruction set that GEIST_ISA names; unset it"
+                 : "GEIST_ISA is not an instruction set Geist knows; use portable, scalar, avx2, "
+                   "avx512, avx512f, avx512vnni or avx512amx, or unset it";
+  return nullptr;
 }
 
 }  // namespace geist::kernels

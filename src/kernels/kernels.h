@@ -7,7 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
+#include <span>
 #include <string_view>
 
 #include "kernels/attention.h"
@@ -15,8 +15,14 @@
 
 namespace geist::kernels {
 
-// In ascending order. kAvx512 uses VNNI where the processor has it; kAvx512Amx adds the matrix unit.
-enum class Isa { kScalar, kAvx2, kAvx512, kAvx512Amx };
+enum class Isa {
+  kPortable,    // plain C++ for any processor; fma from doubles where there is no instruction for it
+  kScalar,      // the same source compiled with that instruction, or kPortable where there is none
+  kAvx2,        // with FMA and F16C
+  kAvx512,      // F, BW, DQ, VL
+  kAvx512Vnni,  // and VNNI
+  kAvx512Amx,   // and the matrix unit
+};
 
 // One block of 32 activations, quantised to 8 bits: x[i] ~ scale * codes[i]. See docs/numerics.md.
 struct alignas(64) Q8Block {
@@ -32,7 +38,7 @@ static_assert(sizeof(Q8Block) == 64);
 // so that a product that advances over the columns reads them in one line. The last slab is whole too; what
 // is behind the end of the rows is not read.
 inline constexpr int64_t kSlabBlocks = 8;
-constexpr int64_t q8_index(int64_t tokens, int64_t token, int64_t block) {
+[[gnu::always_inline]] constexpr int64_t q8_index(int64_t tokens, int64_t token, int64_t block) {
   return (block / kSlabBlocks * tokens + token) * kSlabBlocks + block % kSlabBlocks;
 }
 constexpr int64_t q8_count(int64_t tokens, int64_t cols) {
@@ -46,7 +52,7 @@ enum class RopePairing {
 
 struct Kernels {
   Isa isa;
-  std::string_view name;  // "scalar", "avx2", "avx512", "avx512vnni", "avx512amx"
+  std::string_view name;  // "portable", "scalar", "avx2", "avx512f", "avx512vnni", "avx512amx"
 
   // ---- float matrix product: y[t * y_stride + r] = dot(w row r, x row t), 0 <= r < rows, 0 <= t < tokens.
   // w: rows of `cols` weights of type F32, F16 or BF16, w_stride bytes apart. x: f32, x_stride floats apart.
@@ -96,9 +102,10 @@ struct Kernels {
 
 // Null when this processor cannot run it.
 const Kernels* kernels_for(Isa isa);
-// The best this processor can run, or what GEIST_ISA=scalar|avx2|avx512|avx512amx names; null with a message in
-// *error when that is unknown or cannot run here.
+// All that this processor can run: portable first, scalar next, the fastest last.
+std::span<const Kernels* const> all_kernels();
+// The fastest, or the one that GEIST_ISA names (avx512: the fastest without AMX); null with a message
+// in *error when there is no such name or this processor cannot run it.
 const Kernels* default_kernels(const char** error);
-std::optional<Isa> isa_from_name(std::string_view name);
 
 }  // namespace geist::kernels

@@ -136,7 +136,7 @@ void register_isa(const Kernels* k) {
     add(base + "_decode_2048x2048", [=](benchmark::State& s) { matmul(s, k, t, 2048, 2048, 1); });
     add(base + "_decode_2048x5632", [=](benchmark::State& s) { matmul(s, k, t, 2048, 5632, 1); });
     add(base + "_4_tokens", [=](benchmark::State& s) { matmul(s, k, t, 2048, 2048, 4); });
-    if (k->isa == Isa::kScalar) continue;  // seconds each, and of no interest
+    if (k->isa == Isa::kPortable) continue;  // seconds each, and of no interest
     add(base + "_128_tokens", [=](benchmark::State& s) { matmul(s, k, t, 2048, 2048, 128); });
     add(base + "_512_tokens", [=](benchmark::State& s) { matmul(s, k, t, 512, 4096, 512); });
     add(base + "_128_tokens_288", [=](benchmark::State& s) { matmul(s, k, t, 768, 288, 128); });
@@ -145,7 +145,7 @@ void register_isa(const Kernels* k) {
       [=](benchmark::State& s) { attention(s, k, 8, 1, 64, 512, 512); });
   add("attention_prefill_512_mha_d128",
       [=](benchmark::State& s) { attention(s, k, 2, 2, 128, 512, 512); });
-  if (k->isa != Isa::kScalar)
+  if (k->isa != Isa::kPortable)
     add("attention_prefill_4096_gqa4_d128",
         [=](benchmark::State& s) { attention(s, k, 4, 1, 128, 4096, 256); });
   add("attention_decode_4096_gqa8_d64",
@@ -167,7 +167,7 @@ void register_isa(const Kernels* k) {
 }
 
 const bool registered = [] {
-  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
+  for (const Isa isa : {Isa::kPortable, Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
     if (const Kernels* k = kernels_for(isa)) register_isa(k);
   }
   return true;

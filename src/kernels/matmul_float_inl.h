@@ -1,5 +1,5 @@
 // Matrix product with F32, F16 or BF16 weights, over the lanes of S. Included only by
-// matmul_float_scalar.cc, matmul_float_avx2.cc and matmul_float_avx512.cc.
+// matmul_float_*.cc and scalar_fma.cc.
 //
 // y[t][r] = tree16 of 16 lanes; lane j is the chain of w[r][k] * x[t][k] over k = j (mod 16),
 // ascending, one fused multiply-add each, the row padded with zeros to a multiple of 16. Each (r,

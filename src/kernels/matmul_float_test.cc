@@ -52,8 +52,6 @@ TEST(MatmulFloat, EveryIsaAndTileGivesTheBytesOfOneDotProduct) {
   const Shape shapes[] = {{1, 1, 1},     {3, 7, 2},     {8, 16, 3},    {9, 17, 4},   {33, 100, 5},
                           {16, 512, 1},  {5, 513, 7},   {37, 1000, 1}, {65, 64, 50}, {7, 1031, 49},
                           {2, 2048, 97}, {40, 527, 96}, {17, 31, 13}};
-  std::vector<const Kernels*> tables = wide_kernels();
-  tables.push_back(kernels_for(Isa::kScalar));
   for (const TensorType type : {TensorType::kF32, TensorType::kF16, TensorType::kBF16}) {
     for (const Shape& s : shapes) {
       const Weights w = make_weights(type, s.rows, s.cols);
@@ -63,10 +61,11 @@ TEST(MatmulFloat, EveryIsaAndTileGivesTheBytesOfOneDotProduct) {
       for (int64_t t = 0; t < s.tokens; ++t) {
         for (int64_t r = 0; r < s.rows; ++r) {
           want[static_cast<size_t>(t * y_stride + r)] =
-              tables.back()->dot(w.widened.data() + r * s.cols, x.data() + t * x_stride, s.cols);
+              kernels_for(Isa::kScalar)
+                  ->dot(w.widened.data() + r * s.cols, x.data() + t * x_stride, s.cols);
         }
       }
-      for (const Kernels* k : tables) {
+      for (const Kernels* k : all_kernels()) {
         Floats got(want.size(), 42.0f);
         k->matmul_float(type, w.data(), w.stride, s.rows, s.cols, x.data(), x_stride, s.tokens,
                         got.data(), y_stride);
@@ -79,10 +78,8 @@ TEST(MatmulFloat, EveryIsaAndTileGivesTheBytesOfOneDotProduct) {
 
 TEST(MatmulFloat, WidensHalvesExactly) {
   // Every half-precision number times 1 comes out as its value (computed here by ldexp).
-  std::vector<const Kernels*> tables = wide_kernels();
-  tables.push_back(kernels_for(Isa::kScalar));
   const float one = 1.0f;
-  for (const Kernels* k : tables) {
+  for (const Kernels* k : all_kernels()) {
     for (uint32_t bits = 0; bits < 0x10000; ++bits) {
       const int exponent = static_cast<int>(bits >> 10 & 31),
                 mantissa = static_cast<int>(bits & 1023);

@@ -53,18 +53,18 @@ struct PanelFormat {
   bool common = false;
   uint8_t lut[16] = {};  // stored code -> operand
 
-  // constexpr where the kernels need them: nothing of this header may be compiled into a file of a
-  // special instruction set and be shared from there.
-  constexpr bool super() const { return scales != PanelScales::kF16; }
-  constexpr int low_bytes() const { return 64 * low_bits; }
-  constexpr int high_bytes() const { return 64 * high_bits; }
-  constexpr int scale_bytes() const {
+  // constexpr where the kernels need them, and inlined by force: nothing of this header may be
+  // compiled into a file of a special instruction set and be shared from there.
+  [[gnu::always_inline]] constexpr bool super() const { return scales != PanelScales::kF16; }
+  [[gnu::always_inline]] constexpr int low_bytes() const { return 64 * low_bits; }
+  [[gnu::always_inline]] constexpr int high_bytes() const { return 64 * high_bits; }
+  [[gnu::always_inline]] constexpr int scale_bytes() const {
     if (!super()) return offset ? 64 : 32;
     const int per_group = scales == PanelScales::kBytes && offset ? 32 : 16;
     return 32 / group * per_group;
   }
-  constexpr int chunk_bytes() const { return low_bytes() + high_bytes() + scale_bytes(); }
-  constexpr int header_bytes() const { return !super() ? 0 : offset ? 64 : 32; }
+  [[gnu::always_inline]] constexpr int chunk_bytes() const { return low_bytes() + high_bytes() + scale_bytes(); }
+  [[gnu::always_inline]] constexpr int header_bytes() const { return !super() ? 0 : offset ? 64 : 32; }
 };
 
 // Bytes of one panel of 16 rows of `cols` weights (a multiple of the type's block size). 0 for

@@ -27,29 +27,6 @@ constexpr TensorType kPanelTypes[] = {
 #undef GEIST_ROW
 };
 
-struct Variant {
-  const char* name;
-  void (*fill)(Kernels&);
-  bool runs_here;
-};
-
-std::vector<Variant> variants() {
-  std::vector<Variant> all = {{"scalar", fill_panel_kernels_scalar, true}};
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  all.push_back({"avx2", fill_panel_kernels_avx2, avx2});
-  all.push_back({"avx512", fill_panel_kernels_avx512, avx512});
-  all.push_back({"avx512vnni", fill_panel_kernels_avx512vnni,
-                 avx512 && __builtin_cpu_supports("avx512vnni")});
-  all.push_back(
-      {"avx512amx", fill_panel_kernels_avx512amx, kernels_for(Isa::kAvx512Amx) != nullptr});
-#endif
-  return all;
-}
-
 std::vector<float> random_activations(int64_t count, uint64_t seed) {
   RandomStream rng(seed, "panel_test.activations");
   std::vector<float> x(static_cast<size_t>(count));
@@ -182,11 +159,9 @@ class PanelTest : public testing::TestWithParam<TensorType> {
     const Problem problem(GetParam(), shape);
     const std::vector<float> want = problem.naive();
     std::vector<std::byte> first;
-    for (const Variant& variant : variants()) {
-      if (!variant.runs_here) continue;
-      Kernels kernels{};
-      variant.fill(kernels);
-      const std::string what = std::string(variant.name) + ", " + std::to_string(shape.rows) +
+    for (const Kernels* k : all_kernels()) {
+      const Kernels& kernels = *k;
+      const std::string what = std::string(kernels.name) + ", " + std::to_string(shape.rows) +
                                " x " + std::to_string(shape.cols) + " x " +
                                std::to_string(shape.tokens);
       const std::vector<std::byte> panels = problem.packed(kernels);

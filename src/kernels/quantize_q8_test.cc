@@ -46,9 +46,7 @@ TEST(QuantizeQ8, EveryInstructionSetGivesTheSameBlocks) {
   const size_t count = x.size() / 32;
   std::vector<Q8Block> want(count);
   quantize_q8_scalar(x.data(), static_cast<int64_t>(x.size()), want.data());
-  for (const Isa isa : {Isa::kAvx2, Isa::kAvx512}) {
-    const Kernels* kernels = kernels_for(isa);
-    if (kernels == nullptr) continue;
+  for (const Kernels* kernels : all_kernels()) {
     std::vector<Q8Block> got(count);
     kernels->quantize_q8(x.data(), static_cast<int64_t>(x.size()), got.data());
     for (size_t b = 0; b < count; ++b)

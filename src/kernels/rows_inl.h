@@ -1,5 +1,5 @@
 // Operations on one row, over the lanes of S: norms, softmax, element by element, RoPE. Included
-// only by rows_scalar.cc, rows_avx2.cc and rows_avx512.cc. Orders: docs/numerics.md.
+// only by rows_*.cc and scalar_fma.cc. Orders: docs/numerics.md.
 #pragma once
 
 #include "kernels/kernels.h"

@@ -61,7 +61,7 @@ TEST(RowIdentity, EveryIsaGivesTheScalarBytes) {
         Floats want(static_cast<size_t>(n) + 1, 42.0f);
         c.run(scalar(), a.data() + 1, b.data() + 1, n, want.data());
         EXPECT_EQ(want.back(), 42.0f) << c.name << " writes past the end";
-        for (const Kernels* k : wide_kernels()) {
+        for (const Kernels* k : other_kernels()) {
           Floats got(static_cast<size_t>(n) + 1, 42.0f);
           c.run(*k, a.data() + 1, b.data() + 1, n, got.data());
           EXPECT_TRUE(same_bytes(got, want)) << c.name << " " << k->name << " n=" << n;
@@ -72,12 +72,10 @@ TEST(RowIdentity, EveryIsaGivesTheScalarBytes) {
 }
 
 TEST(RowIdentity, OutputMayBeTheInput) {
-  std::vector<const Kernels*> tables = wide_kernels();
-  tables.push_back(&scalar());
   for (const RowCase& c : row_cases()) {
     for (const int64_t n : {7, 33, 100}) {
       const Floats a = random_floats(n, c.name, 3.0f), b = random_floats(n, "b", 3.0f);
-      for (const Kernels* k : tables) {
+      for (const Kernels* k : all_kernels()) {
         Floats want(a), got(a);
         c.run(*k, a.data(), b.data(), n, want.data());
         c.run(*k, got.data(), b.data(), n, got.data());
@@ -101,7 +99,7 @@ TEST(RowIdentity, SpecialValues) {
       const Floats a(21, x), b(21, 0.5f);
       Floats want(21);
       c.run(scalar(), a.data(), b.data(), 21, want.data());
-      for (const Kernels* k : wide_kernels()) {
+      for (const Kernels* k : other_kernels()) {
         Floats got(21);
         c.run(*k, a.data(), b.data(), 21, got.data());
         for (size_t i = 0; i < got.size(); ++i) {
@@ -116,9 +114,7 @@ TEST(RowIdentity, SpecialValues) {
 
 TEST(RowIdentity, LanesAgreeWithTheSingleFloatFunctions) {
   const Floats x = random_floats(1000, "single", 20.0f);
-  std::vector<const Kernels*> tables = wide_kernels();
-  tables.push_back(&scalar());
-  for (const Kernels* k : tables) {
+  for (const Kernels* k : all_kernels()) {
     Floats exponential(1000), sigmoid(1000), capped(1000);
     k->exp(x.data(), 1000, exponential.data());
     k->sigmoid(x.data(), 1000, sigmoid.data());
@@ -157,7 +153,7 @@ TEST(RowIdentity, Rope) {
                     x[static_cast<size_t>(h * head_dim + i)]);
         }
       }
-      for (const Kernels* k : wide_kernels()) {
+      for (const Kernels* k : other_kernels()) {
         Floats got = x;
         k->rope(got.data(), heads, head_dim, cosine.data(), sine.data(), pairs, pairing);
         EXPECT_TRUE(same_bytes(got, want)) << k->name << " pairs=" << pairs;

@@ -1,7 +1,8 @@
 // Sixteen f32 lanes, written out: the reference for simd_avx2.h and simd_avx512.h, which have the
-// same members. Kernels are templates over this interface (rows_inl.h, attention_inl.h,
-// matmul_float_inl.h), written once and instantiated once an instruction set, so an order of
-// evaluation has one source.
+// same members. Plain C++ for any processor, compiled twice: as it is (Scalar), and with the fused
+// multiply-add instruction (ScalarFma). Kernels are templates over this interface (rows_inl.h,
+// attention_inl.h, matmul_float_inl.h), written once and instantiated once an instruction set, so
+// an order of evaluation has one source.
 //
 // Members: F (16 f32), I (16 i32), M (16 booleans); Reg, the register that the matrix kernels tile
 // over (16 lanes, or fewer where a register is narrower). A lane never depends on another lane,
@@ -38,14 +39,38 @@ GEIST_INLINE float widen_f16(uint16_t bits) {
   const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
   if (magnitude > 0x7c00u) return bit_copy<float>(sign | 0x7fc00000u | (magnitude << 13));
   if (magnitude == 0x7c00u) return bit_copy<float>(sign | 0x7f800000u);
-  // Read as f32 the exponent is short by 127 - 15; one exact product restores it, subnormals
-  // included.
-  const float value = bit_copy<float>(magnitude << 13) * 0x1p112f;
-  return bit_copy<float>(bit_copy<uint32_t>(value) | sign);
+  // Exponents are biased by 127 instead of 15. A subnormal is its mantissa times 2^-24: computed from
+  // an integer, for processors take a hundred times as long over subnormals of their own.
+  const float subnormal = static_cast<float>(static_cast<int32_t>(magnitude)) * 0x1p-24f;
+  const uint32_t normal = (magnitude << 13) + (112u << 23);
+  return bit_copy<float>((magnitude < 0x400u ? bit_copy<uint32_t>(subnormal) : normal) | sign);
 }
 
 GEIST_INLINE float widen_bf16(uint16_t bits) {
   return bit_copy<float>(static_cast<uint32_t>(bits) << 16);
+}
+
+// fma(a, b, c) without the instruction, exactly. The product is exact in double. The sum is rounded
+// to odd (where it is not exact its last bit is set), after which rounding to f32 is as if it had
+// been the only rounding: double has more than two bits beyond f32's.
+GEIST_INLINE float fma_from_doubles(float a, float b, float c) {
+  const double product = static_cast<double>(a) * static_cast<double>(b);
+  const double addend = static_cast<double>(c), sum = product + addend;
+  const double part = sum - product;
+  const double error = (product - (sum - part)) + (addend - part);  // exact; NaN beyond infinity
+  const uint64_t bits = bit_copy<uint64_t>(sum);
+  const bool towards_zero = (error < 0) != (sum < 0);  // the exact sum lies nearer to 0
+  const bool step = (error < 0 || error > 0) && (bits & 1) == 0;
+  const uint64_t by = towards_zero ? ~uint64_t{0} : uint64_t{1};
+  return static_cast<float>(bit_copy<double>(step ? bits + by : bits));
+}
+
+GEIST_INLINE float fused_multiply_add(float a, float b, float c) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  return __builtin_fmaf(a, b, c);
+#else
+  return fma_from_doubles(a, b, c);
+#endif
 }
 
 // One lane: what simd_math.h needs to define its functions on a single float.
@@ -58,7 +83,7 @@ struct OneLane {
   static GEIST_INLINE F sub(F a, F b) { return a - b; }
   static GEIST_INLINE F mul(F a, F b) { return a * b; }
   static GEIST_INLINE F div(F a, F b) { return a / b; }
-  static GEIST_INLINE F fma(F a, F b, F c) { return __builtin_fmaf(a, b, c); }
+  static GEIST_INLINE F fma(F a, F b, F c) { return fused_multiply_add(a, b, c); }
   static GEIST_INLINE F min(F a, F b) { return a < b ? a : b; }
   static GEIST_INLINE F max(F a, F b) { return a > b ? a : b; }
   static GEIST_INLINE F neg(F a) { return bit_copy<float>(bit_copy<uint32_t>(a) ^ 0x80000000u); }
@@ -233,5 +258,9 @@ struct Scalar {
     static GEIST_INLINE T fma(const T& a, const T& b, const T& c) { return Scalar::fma(a, b, c); }
   };
 };
+
+// The same lanes for scalar_fma.cc: another type, so that functions compiled for that file are
+// never linked into code for any processor.
+struct ScalarFma : Scalar {};
 
 }  // namespace geist::kernels

@@ -175,6 +175,8 @@ class Builder {
     vocab += from(1, 15);
     if (block == 256) {
       ff = 256 * from(1, 2);
+      heads = int64_t{2} << from(0, 2);  // all heads together are one block
+      head_dim = 256 / heads;
     } else if (kernels::is_quantized(type_)) {
       width = 32 * from(1, 4);
       ff = 32 * from(1, 5);
