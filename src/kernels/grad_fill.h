@@ -5,6 +5,9 @@
 
 namespace geist::kernels {
 
+// All of the scalar kernels, with the fused multiply-add instruction: scalar_fma.cc.
+void fill_grad_kernels_scalar_fma(GradKernels& k);
+
 // outer_product, transpose: grad_matmul_*.cc.
 void fill_grad_matmul_scalar(GradKernels& k);
 void fill_grad_matmul_avx2(GradKernels& k);

@@ -29,7 +29,7 @@ std::vector<float> reference(const OuterProduct& p, const std::vector<float>& c)
 
 std::vector<const GradKernels*> all_tables() {
   std::vector<const GradKernels*> tables;
-  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512})
+  for (const Isa isa : {Isa::kPortable, Isa::kScalar, Isa::kAvx2, Isa::kAvx512})
     if (const GradKernels* k = grad_kernels_for(isa)) tables.push_back(k);
   return tables;
 }

@@ -15,7 +15,7 @@ using Scalar1 = std::function<double(const Values&)>;
 
 std::vector<const GradKernels*> wide_tables() {
   std::vector<const GradKernels*> tables;
-  for (const Isa isa : {Isa::kAvx2, Isa::kAvx512})
+  for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512})
     if (const GradKernels* k = grad_kernels_for(isa)) tables.push_back(k);
   return tables;
 }
