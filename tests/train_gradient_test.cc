@@ -154,8 +154,9 @@ TEST_P(Gradients, LogProbabilitiesAreTheEnginesToTheBit) {
   }
   auto engine = GradientEngine::make(trained, pool);
   ASSERT_TRUE(engine.ok());
-  std::vector<double> trainer;
-  ASSERT_TRUE((*engine)->evaluate(data.sequences, &trainer).ok());
+  RowOutputs outputs;
+  ASSERT_TRUE((*engine)->evaluate(data.sequences, &outputs).ok());
+  const std::vector<double>& trainer = outputs.log_probabilities;
   ASSERT_EQ(trainer.size(), rollout.size());
   EXPECT_EQ(0, std::memcmp(trainer.data(), rollout.data(), rollout.size() * sizeof(double)));
 }

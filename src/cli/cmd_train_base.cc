@@ -45,6 +45,7 @@ bool observe(const Options& options, const TrainEvent& e) {
                    e.bits_per_byte);
       break;
     case TrainEvent::Kind::kCheckpoint:
+    case TrainEvent::Kind::kStopped:
       break;
   }
   return !interrupted();

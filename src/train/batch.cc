@@ -21,6 +21,8 @@ void TrainBatch::set(const model::Config& config, std::span<const TrainSequence>
   rows_.clear();
   targets_.clear();
   weights_.clear();
+  scalar_weights_.clear();
+  predicts_ = false;
   pages_used_ = 0;
   sequences_.assign(sequences.size(), {});
   for (size_t s = 0; s < sequences.size(); ++s) {
@@ -28,6 +30,10 @@ void TrainBatch::set(const model::Config& config, std::span<const TrainSequence>
     GEIST_CHECK(in.ids.size() >= 2);
     const auto count = static_cast<int32_t>(in.ids.size()) - 1;
     GEIST_CHECK(in.weights.empty() || in.weights.size() == static_cast<size_t>(count));
+    GEIST_CHECK(in.scalar_weights.empty() ||
+                in.scalar_weights.size() == static_cast<size_t>(count));
+    const float otherwise = in.scalar_weights.empty() ? 1.0f : 0.0f;
+    predicts_ |= !in.weights.empty() || in.scalar_weights.empty();
     model::Sequence& sequence = sequences_[s];
     sequence.length = count;
     for (int32_t first = 0; first < count; first += kernels::kPageTokens) {
@@ -37,14 +43,15 @@ void TrainBatch::set(const model::Config& config, std::span<const TrainSequence>
     }
     rows_.push_back({static_cast<int64_t>(tokens_.size()), count});
     for (int32_t i = 0; i < count; ++i) {
-      const float weight = in.weights.empty() ? 1.0f : in.weights[static_cast<size_t>(i)];
-      tokens_.push_back({.id = in.ids[static_cast<size_t>(i)],
-                         .sequence = &sequence,
-                         .pos = i,
-                         .want_output = weight != 0.0f});
-      if (weight == 0.0f) continue;
-      targets_.push_back(in.ids[static_cast<size_t>(i) + 1]);
+      const auto at = static_cast<size_t>(i);
+      const float weight = in.weights.empty() ? otherwise : in.weights[at];
+      const float scalar = in.scalar_weights.empty() ? 0.0f : in.scalar_weights[at];
+      const bool wanted = weight != 0.0f || scalar != 0.0f;
+      tokens_.push_back({.id = in.ids[at], .sequence = &sequence, .pos = i, .want_output = wanted});
+      if (!wanted) continue;
+      targets_.push_back(in.ids[at + 1]);
       weights_.push_back(weight);
+      scalar_weights_.push_back(scalar);
     }
   }
 }

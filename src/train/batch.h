@@ -18,6 +18,9 @@ struct TrainSequence {
   // Of the loss on ids[i + 1], one for each prediction; empty: 1 for all. A row of weight 0 goes
   // through the layers but not through the head.
   std::span<const float> weights = {};
+  // Of the scalar head's output after ids[i] (scalar_head.h), one for each prediction; empty: 0 for
+  // all. With scalar weights and no others, nothing is predicted.
+  std::span<const float> scalar_weights = {};
 };
 
 class TrainBatch {
@@ -30,6 +33,8 @@ class TrainBatch {
   // Of the tokens with a weight other than 0, in order.
   std::span<const text::TokenId> targets() const { return targets_; }
   std::span<const float> weights() const { return weights_; }
+  std::span<const float> scalar_weights() const { return scalar_weights_; }
+  bool predicts() const { return predicts_; }  // false: scalar heads alone are read
 
  private:
   std::shared_ptr<model::Page> page(const model::Config& config);
@@ -40,7 +45,8 @@ class TrainBatch {
   std::vector<model::BatchToken> tokens_;
   std::vector<SequenceRows> rows_;
   std::vector<text::TokenId> targets_;
-  std::vector<float> weights_;
+  std::vector<float> weights_, scalar_weights_;
+  bool predicts_ = false;
 };
 
 }  // namespace geist::train

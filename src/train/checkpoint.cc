@@ -1,6 +1,8 @@
 #include "train/checkpoint.h"
 
 #include <algorithm>
+#include <bit>
+#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -15,6 +17,7 @@ using gguf::Value;
 
 constexpr const char* kStepKey = "geist.train.step";
 constexpr const char* kRecipeKey = "geist.train.recipe_sha256";
+constexpr const char* kObjectiveKey = "geist.train.objective_state";
 constexpr const char* kHashKey = "geist.train.state_sha256";
 
 struct Section {
@@ -35,8 +38,31 @@ std::span<const std::byte> bytes_of(const TrainedModel& trained, const Parameter
       std::span(trained.weights().data() + p.offset, static_cast<size_t>(p.count)));
 }
 
+// Doubles as the hexadecimal of their bits.
+std::string objective_text(const CheckpointState& state) {
+  std::string text;
+  for (const double value : state.objective) {
+    char hex[20];
+    std::snprintf(hex, sizeof hex, "%016llx ",
+                  static_cast<unsigned long long>(std::bit_cast<uint64_t>(value)));
+    text += hex;
+  }
+  return text;
+}
+
+bool parse_objective(const std::string& text, std::vector<double>* state) {
+  for (size_t at = 0; at < text.size(); at += 17) {
+    uint64_t bits = 0;
+    const char* first = text.data() + at;
+    if (text.size() - at < 17 || std::from_chars(first, first + 16, bits, 16).ptr != first + 16)
+      return false;
+    state->push_back(std::bit_cast<double>(bits));
+  }
+  return true;
+}
+
 std::string header_text(const CheckpointState& state) {
-  return std::to_string(state.step) + " " + state.recipe_hash;
+  return std::to_string(state.step) + " " + state.recipe_hash + objective_text(state);
 }
 
 void remove_older(const std::string& folder, int keep) {
@@ -86,6 +112,7 @@ Status write_checkpoint(const std::string& folder, const CheckpointState& state,
   gguf::Metadata metadata = trained.metadata();
   metadata[kStepKey] = Value::u64(static_cast<uint64_t>(state.step));
   metadata[kRecipeKey] = Value::string(state.recipe_hash);
+  if (!state.objective.empty()) metadata[kObjectiveKey] = Value::string(objective_text(state));
   metadata[kHashKey] = Value::string(to_hex(hash.finish()));
   GEIST_ASSIGN(gguf::Writer writer, gguf::Writer::create(checkpoint_path(folder, state.step),
                                                          metadata, std::move(list)));
@@ -109,6 +136,9 @@ Result<CheckpointState> read_checkpoint(const std::string& path, TrainedModel& t
   if (!step || *step < 0 || !recipe || !expected)
     return damaged("not a checkpoint of a training run");
   CheckpointState state{*step, *recipe};
+  GEIST_ASSIGN(const auto objective, gguf::get_string(file.metadata(), kObjectiveKey));
+  if (objective && !parse_objective(*objective, &state.objective))
+    return damaged("the state of its objective cannot be read");
 
   // Everything is found and hashed before anything is copied.
   Sha256 hash;

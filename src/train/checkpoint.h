@@ -14,8 +14,9 @@
 namespace geist::train {
 
 struct CheckpointState {
-  int64_t step = 0;         // steps done
-  std::string recipe_hash;  // a run resumes under its own recipe only
+  int64_t step = 0;                    // steps done
+  std::string recipe_hash;             // a run resumes under its own recipe only
+  std::vector<double> objective = {};  // Objective::state()
 };
 
 // folder/step-00000100.gguf

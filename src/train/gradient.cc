@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/check.h"
+
 namespace geist::train {
 
 GradientEngine::GradientEngine(const TrainedModel& trained, ThreadPool& pool)
@@ -58,14 +60,63 @@ void GradientEngine::clear() {
   if (tied_offset_ >= 0) lookups_.clear();
 }
 
+Status GradientEngine::use_scalar_head(std::string_view tensor) {
+  GEIST_ASSIGN(scalar_head_, ScalarHead::find(trained_, tensor));
+  return {};
+}
+
 Result<LossSums> GradientEngine::accumulate(std::span<const TrainSequence> sequences, float scale) {
   GEIST_TRY(run_forward(sequences));
+  return take_back(batch_.weights(), batch_.scalar_weights(), scale);
+}
+
+Status GradientEngine::forward(std::span<const TrainSequence> sequences, RowOutputs* outputs) {
+  GEIST_TRY(run_forward(sequences));
+  read_rows(outputs);
+  return {};
+}
+
+Result<LossSums> GradientEngine::backward(std::span<const float> weights,
+                                          std::span<const float> scalar_weights, float scale) {
+  GEIST_CHECK(!batch_.predicts() || weights.size() == batch_.targets().size());
+  GEIST_CHECK(!scalar_head_ || scalar_weights.size() == batch_.targets().size());
+  return take_back(weights, scalar_weights, scale);
+}
+
+Result<LossSums> GradientEngine::take_back(std::span<const float> weights,
+                                           std::span<const float> scalar_weights, float scale) {
   const model::Linear& head = *tape_.head();
-  float* dbias = head.bias.empty() ? nullptr : gradient_.data() + trained_.offset_of(head.bias);
-  const LossSums sums = loss_.backward(head, {hidden_.data(), batch_.targets(), batch_.weights()},
-                                       scale, gradient_.data() + trained_.offset_of(head.w), dbias);
-  tape_.backward(hidden_.data(), gradient_.data(), lookups_.data());
+  float* gradient = gradient_.data();
+  if (scalar_head_) {
+    scaled_.assign(scalar_weights.begin(), scalar_weights.end());
+    for (float& w : scaled_) w *= scale;
+    scalar_head_->weight_gradient(hidden_.data(), scaled_, gradient);
+  }
+  LossSums sums;
+  if (batch_.predicts()) {
+    float* dbias = head.bias.empty() ? nullptr : gradient + trained_.offset_of(head.bias);
+    sums = loss_.backward(head, {hidden_.data(), batch_.targets(), weights}, scale,
+                          gradient + trained_.offset_of(head.w), dbias);
+  } else {
+    std::fill(hidden_.begin(), hidden_.end(), 0.0f);
+  }
+  if (scalar_head_) scalar_head_->input_gradient(scaled_, hidden_.data());
+  tape_.backward(hidden_.data(), gradient, lookups_.data());
   return sums;
+}
+
+LossSums GradientEngine::read_rows(RowOutputs* outputs) {
+  const size_t count = batch_.targets().size();
+  LossSums sums;
+  if (outputs != nullptr) {
+    outputs->log_probabilities.resize(batch_.predicts() ? count : 0);
+    outputs->scalars.resize(scalar_head_ ? count : 0);
+    if (scalar_head_)
+      scalar_head_->forward(hidden_.data(), static_cast<int64_t>(count), outputs->scalars.data());
+  }
+  if (!batch_.predicts()) return sums;
+  return loss_.forward(*tape_.head(), {hidden_.data(), batch_.targets(), batch_.weights()},
+                       outputs != nullptr ? outputs->log_probabilities.data() : nullptr);
 }
 
 FloatBlock& GradientEngine::finish() {
@@ -79,17 +130,15 @@ FloatBlock& GradientEngine::finish() {
 }
 
 Result<LossSums> GradientEngine::evaluate(std::span<const TrainSequence> sequences,
-                                          std::vector<double>* log_probabilities) {
+                                          RowOutputs* outputs) {
   GEIST_TRY(check(sequences));
   const model::Model& model = trained_.model();
   batch_.set(model.config(), sequences);
-  const auto count = batch_.targets().size();
-  const auto floats = static_cast<size_t>(model.config().embedding_length) * count;
+  const auto floats =
+      static_cast<size_t>(model.config().embedding_length) * batch_.targets().size();
   if (hidden_.size() < floats) hidden_.resize(floats);
   model.forward(batch_.tokens(), model::Output::kHidden, *workspace_, pool_, hidden_.data());
-  if (log_probabilities != nullptr) log_probabilities->resize(count);
-  return loss_.forward(*tape_.head(), {hidden_.data(), batch_.targets(), batch_.weights()},
-                       log_probabilities != nullptr ? log_probabilities->data() : nullptr);
+  return read_rows(outputs);
 }
 
 }  // namespace geist::train

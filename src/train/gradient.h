@@ -5,15 +5,24 @@
 // they came: cutting a batch into several calls changes no bit, nor do threads or instruction sets.
 #pragma once
 
+#include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "train/batch.h"
 #include "train/gradient_tape.h"
 #include "train/loss.h"
+#include "train/scalar_head.h"
 #include "train/trained_model.h"
 
 namespace geist::train {
+
+// Of the rows that have a weight, in order.
+struct RowOutputs {
+  std::vector<double> log_probabilities;  // of the targets: the very numbers of a rollout
+  std::vector<float> scalars;             // of the scalar head; empty without one
+};
 
 class GradientEngine {
  public:
@@ -21,21 +30,32 @@ class GradientEngine {
   static Result<std::unique_ptr<GradientEngine>> make(const TrainedModel& trained,
                                                       ThreadPool& pool);
 
+  // What scalar weights refer to; none: they may not be given.
+  Status use_scalar_head(std::string_view tensor);
+
   // Starts a new gradient.
   void clear();
   // Adds the gradient of `scale` times the weighted loss of these sequences.
   Result<LossSums> accumulate(std::span<const TrainSequence> sequences, float scale);
+  // The same in two halves, for losses whose weights depend on what the model says: the weights of
+  // the sequences only tell which rows are wanted. Nothing but backward() may come between.
+  Status forward(std::span<const TrainSequence> sequences, RowOutputs* outputs);
+  Result<LossSums> backward(std::span<const float> weights, std::span<const float> scalar_weights,
+                            float scale);
   // The gradient so far, a block of the weights' layout. Ends the accumulation.
   FloatBlock& finish();
 
-  // The loss alone; log-probabilities of all weighted targets, in order, when wanted.
+  // The loss alone, and what the rows gave when wanted.
   Result<LossSums> evaluate(std::span<const TrainSequence> sequences,
-                            std::vector<double>* log_probabilities = nullptr);
+                            RowOutputs* outputs = nullptr);
 
  private:
   GradientEngine(const TrainedModel& trained, ThreadPool& pool);
   Status check(std::span<const TrainSequence> sequences) const;
   Status run_forward(std::span<const TrainSequence> sequences);
+  LossSums read_rows(RowOutputs* outputs);
+  Result<LossSums> take_back(std::span<const float> weights, std::span<const float> scalar_weights,
+                             float scale);
 
   const TrainedModel& trained_;
   ThreadPool& pool_;
@@ -43,7 +63,8 @@ class GradientEngine {
   HeadLoss loss_;
   TrainBatch batch_;
   model::WorkspacePtr workspace_;
-  std::vector<float> hidden_;
+  std::vector<float> hidden_, scaled_;
+  std::optional<ScalarHead> scalar_head_;
   FloatBlock gradient_;
   // Where the head is also the embedding table: the chains of looked-up rows (gradient_tape.h).
   FloatBlock lookups_;

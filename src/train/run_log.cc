@@ -52,9 +52,12 @@ Status RunLog::write(const TrainEvent& event) {
   } else if (event.kind == TrainEvent::Kind::kValidation) {
     json["validation_loss"] = event.loss;
     json["bits_per_byte"] = event.bits_per_byte;
+  } else if (event.kind == TrainEvent::Kind::kStopped) {
+    json["stopped"] = event.text;
   } else {
     return {};
   }
+  for (const auto& [name, value] : event.metrics) json[name] = value;
   const std::string line = json.dump() + "\n";
   if (std::fwrite(line.data(), 1, line.size(), file_.get()) != line.size() ||
       std::fflush(file_.get()) != 0)

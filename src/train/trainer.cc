@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "base/check.h"
 #include "train/checkpoint.h"
 #include "train/run_log.h"
 
@@ -17,16 +18,16 @@ namespace fs = std::filesystem;
 
 class Run {
  public:
-  Run(TrainedModel& trained, Optimizer& optimizer, const TrainSource& source,
+  Run(TrainedModel& trained, Optimizer& optimizer, Objective& objective,
       const TrainerOptions& options, ThreadPool& pool, const TrainObserver& observer)
       : trained_(trained),
         optimizer_(optimizer),
-        source_(source),
+        objective_(objective),
         o_(options),
         pool_(pool),
         observer_(observer),
         checkpoints_((fs::path(options.folder) / "checkpoints").string()),
-        steps_(options.optimizer.schedule.steps) {}
+        steps_(options.optimizer.schedule.steps / options.updates_per_step) {}
 
   Result<TrainResult> run() {
     GEIST_ASSIGN(engine_, GradientEngine::make(trained_, pool_));
@@ -39,15 +40,15 @@ class Run {
     log_ = &log;
     begin_ = Clock::now();
     first_step_ = step_;
-    while (step_ < steps_ && go_on_) {
+    while (step_ < steps_ && go_on_ && result_.stopped.empty()) {
       GEIST_TRY(train_step());
-      const bool last = step_ == steps_;
+      const bool last = step_ == steps_ || !result_.stopped.empty();
       if (last || due(o_.validate_every)) GEIST_TRY(validate());
       if (last || due(o_.checkpoint_every) || !go_on_) GEIST_TRY(checkpoint());
     }
     if (first_step_ == steps_) GEIST_TRY(validate());  // nothing was left to do
     result_.steps = step_;
-    result_.finished = step_ == steps_;
+    result_.finished = step_ == steps_ || !result_.stopped.empty();
     return result_;
   }
 
@@ -72,6 +73,7 @@ class Run {
             "%s: made by another recipe; a run goes on only as it began: give the recipe another "
             "'out', or remove the folder",
             path.c_str());
+      GEIST_TRY(objective_.restore(state->objective));
       step_ = state->step;
       tell({.kind = Kind::kResumed, .text = path});
       return {};
@@ -80,87 +82,71 @@ class Run {
   }
 
   Status train_step() {
-    std::vector<std::vector<TrainSequence>> rows(static_cast<size_t>(o_.batch_rows));
-    double weight = 0;
-    int64_t tokens = 0;
-    for (int64_t i = 0; i < o_.batch_rows; ++i) {
-      auto& row = rows[static_cast<size_t>(i)];
-      source_.row(step_ * o_.batch_rows + i, &row);
-      for (const TrainSequence& s : row) {
-        tokens += static_cast<int64_t>(s.ids.size()) - 1;
-        for (const float w : s.weights) weight += double{w};
-        if (s.weights.empty()) weight += static_cast<double>(s.ids.size() - 1);
-      }
-    }
-    if (weight <= 0)
-      return errorf("the batch of step %lld has no token to learn", (long long)step_);
-    engine_->clear();
-    LossSums sums;
-    const auto scale = static_cast<float>(1.0 / weight);
-    for (size_t i = 0; i < rows.size(); i += static_cast<size_t>(o_.rows_at_once)) {
-      std::vector<TrainSequence> part;
-      for (size_t j = i; j < std::min(rows.size(), i + static_cast<size_t>(o_.rows_at_once)); ++j)
-        part.insert(part.end(), rows[j].begin(), rows[j].end());
-      if (part.empty()) continue;
-      GEIST_ASSIGN(const LossSums some, engine_->accumulate(part, scale));
-      sums.add(some);
-    }
-    if (!std::isfinite(sums.weighted))
+    int64_t updates = 0;
+    const Update update = [&]() -> Result<StepReport> {
+      GEIST_CHECK(updates < o_.updates_per_step);
+      GEIST_ASSIGN(const StepReport report,
+                   optimizer_.step(step_ * o_.updates_per_step + updates++, engine_->finish()));
+      trained_.weights_changed();
+      return report;
+    };
+    GEIST_ASSIGN(StepOutcome outcome, objective_.step(step_, *engine_, update));
+    if (!outcome.stop.empty()) return stop(std::move(outcome));
+    if (!std::isfinite(outcome.loss))
       return errorf("the loss of step %lld is not a number; the last checkpoint in %s is unharmed",
                     (long long)step_, checkpoints_.c_str());
-    GEIST_ASSIGN(const StepReport report, optimizer_.step(step_, engine_->finish()));
-    trained_.weights_changed();
     ++step_;
-    result_.loss = sums.mean();
-    tokens_ += tokens;
+    result_.loss = outcome.loss;
+    tokens_ += outcome.tokens;
     TrainEvent event{.kind = Kind::kStep,
-                     .loss = sums.mean(),
-                     .gradient_norm = report.gradient_norm,
-                     .learning_rate = report.learning_rate,
-                     .tokens = tokens};
+                     .loss = outcome.loss,
+                     .gradient_norm = outcome.update.gradient_norm,
+                     .learning_rate = outcome.update.learning_rate,
+                     .tokens = outcome.tokens,
+                     .metrics = std::move(outcome.metrics)};
     const double elapsed = std::chrono::duration<double>(Clock::now() - begin_).count();
     event.tokens_per_s = elapsed > 0 ? static_cast<double>(tokens_) / elapsed : 0;
     event.seconds_left =
         elapsed / static_cast<double>(step_ - first_step_) * static_cast<double>(steps_ - step_);
-    tell(event);
-    event.step = step_;
-    return log_->write(event);
+    return report(event);
+  }
+
+  Status stop(StepOutcome outcome) {
+    result_.stopped = outcome.stop;
+    return report({.kind = Kind::kStopped,
+                   .metrics = std::move(outcome.metrics),
+                   .text = std::move(outcome.stop)});
   }
 
   Status validate() {
-    if (source_.validation.empty()) return {};
-    LossSums sums;
-    for (size_t i = 0; i < source_.validation.size(); i += static_cast<size_t>(o_.rows_at_once)) {
-      std::vector<TrainSequence> part;
-      const size_t end =
-          std::min(source_.validation.size(), i + static_cast<size_t>(o_.rows_at_once));
-      for (size_t j = i; j < end; ++j)
-        part.insert(part.end(), source_.validation[j].begin(), source_.validation[j].end());
-      GEIST_ASSIGN(const LossSums some, engine_->evaluate(part));
-      sums.add(some);
-    }
-    constexpr double kLn2 = 0.6931471805599453;
-    result_.validation_loss = sums.mean();
-    result_.bits_per_byte =
-        source_.validation_bytes > 0 ? sums.weighted / kLn2 / source_.validation_bytes : 0;
-    TrainEvent event{.kind = Kind::kValidation,
-                     .step = step_,
-                     .loss = result_.validation_loss,
-                     .bits_per_byte = result_.bits_per_byte};
+    if (!objective_.validates()) return {};
+    GEIST_ASSIGN(Validation validation, objective_.validate(*engine_));
+    result_.validation_loss = validation.loss;
+    result_.bits_per_byte = validation.bits_per_byte;
+    result_.validation = validation.metrics;
+    return report({.kind = Kind::kValidation,
+                   .loss = validation.loss,
+                   .bits_per_byte = validation.bits_per_byte,
+                   .metrics = std::move(validation.metrics)});
+  }
+
+  // To the observer and into the log.
+  Status report(TrainEvent event) {
+    event.step = step_;
     tell(event);
     return log_->write(event);
   }
 
   Status checkpoint() {
-    GEIST_TRY(write_checkpoint(checkpoints_, {step_, o_.recipe_hash}, trained_, optimizer_,
-                               o_.keep_checkpoints));
+    GEIST_TRY(write_checkpoint(checkpoints_, {step_, o_.recipe_hash, objective_.state()}, trained_,
+                               optimizer_, o_.keep_checkpoints));
     tell({.kind = Kind::kCheckpoint, .text = checkpoint_path(checkpoints_, step_)});
     return {};
   }
 
   TrainedModel& trained_;
   Optimizer& optimizer_;
-  const TrainSource& source_;
+  Objective& objective_;
   const TrainerOptions& o_;
   ThreadPool& pool_;
   const TrainObserver& observer_;
@@ -175,10 +161,17 @@ class Run {
 
 }  // namespace
 
+Result<TrainResult> run_training(TrainedModel& trained, Optimizer& optimizer, Objective& objective,
+                                 const TrainerOptions& options, ThreadPool& pool,
+                                 const TrainObserver& observer) {
+  return Run(trained, optimizer, objective, options, pool, observer).run();
+}
+
 Result<TrainResult> run_training(TrainedModel& trained, Optimizer& optimizer,
                                  const TrainSource& source, const TrainerOptions& options,
                                  ThreadPool& pool, const TrainObserver& observer) {
-  return Run(trained, optimizer, source, options, pool, observer).run();
+  RowObjective objective(source, options.batch_rows, options.rows_at_once);
+  return run_training(trained, optimizer, objective, options, pool, observer);
 }
 
 }  // namespace geist::train

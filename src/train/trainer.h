@@ -1,8 +1,9 @@
-// The loop of training: batches, steps, validation, log, checkpoints, resuming. A stage says what
-// to learn from (TrainSource) and what to start with; this runs it.
+// The loop of training: steps, validation, log, checkpoints, resuming. A stage says what to learn
+// (Objective; for rows of tokens a TrainSource) and what to start with; this runs it.
 //
-// The weights after step n depend on the model, the source and the options alone: not on threads,
-// instruction set, how many rows are computed at once, or whether the run was stopped and resumed.
+// The weights after step n depend on the model, the objective and the options alone: not on
+// threads, instruction set, how many rows are computed at once, or whether the run was stopped and
+// resumed.
 #pragma once
 
 #include <cstdint>
@@ -10,21 +11,15 @@
 #include <string>
 #include <vector>
 
-#include "train/gradient.h"
+#include "train/objective.h"
 #include "train/optimizer.h"
+#include "train/row_objective.h"
 
 namespace geist::train {
 
-struct TrainSource {
-  // Appends the sequences of a row of the run; row = step * batch_rows + row in the batch.
-  std::function<void(int64_t row, std::vector<TrainSequence>* out)> row;
-  // The rows that are validated on, and how many bytes of text they spell; none: no validation.
-  std::vector<std::vector<TrainSequence>> validation = {};
-  double validation_bytes = 0;
-};
-
 struct TrainerOptions {
-  OptimizerOptions optimizer;                        // its schedule has the number of steps
+  OptimizerOptions optimizer;  // its schedule has the number of updates
+  int64_t updates_per_step = 1;
   int64_t batch_rows = 8;                            // of a step
   int64_t rows_at_once = 8;                          // of a pass: less memory, the same bits
   int64_t validate_every = 0, checkpoint_every = 0;  // steps; 0: only at the end
@@ -34,26 +29,32 @@ struct TrainerOptions {
 };
 
 struct TrainEvent {
-  enum class Kind { kResumed, kSkippedCheckpoint, kStep, kValidation, kCheckpoint } kind;
+  enum class Kind { kResumed, kSkippedCheckpoint, kStep, kValidation, kCheckpoint, kStopped } kind;
   int64_t step = 0, steps = 0;  // done, of all
   double loss = 0;              // nats a token: of the step, or of validation
   double bits_per_byte = 0;     // of validation
   double gradient_norm = 0, learning_rate = 0;
   double tokens_per_s = 0, seconds_left = 0;
   int64_t tokens = 0;     // of this step
+  Metrics metrics = {};   // of the objective
   std::string text = {};  // a path or a reason
 };
 
 struct TrainResult {
   int64_t steps = 0;
-  bool finished = false;  // false: stopped by the observer, after a checkpoint
-  double loss = 0;        // of the last step of this process
+  bool finished = false;     // false: stopped by the observer, after a checkpoint
+  std::string stopped = {};  // why the objective ended the run before its last step
+  double loss = 0;           // of the last step of this process
   double validation_loss = 0, bits_per_byte = 0;
+  Metrics validation = {};
 };
 
 // The observer is told everything and returns false to stop. Wall time is shown and never decides.
 using TrainObserver = std::function<bool(const TrainEvent&)>;
 
+Result<TrainResult> run_training(TrainedModel& trained, Optimizer& optimizer, Objective& objective,
+                                 const TrainerOptions& options, ThreadPool& pool,
+                                 const TrainObserver& observer);
 Result<TrainResult> run_training(TrainedModel& trained, Optimizer& optimizer,
                                  const TrainSource& source, const TrainerOptions& options,
                                  ThreadPool& pool, const TrainObserver& observer);
