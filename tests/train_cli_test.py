@@ -174,6 +174,99 @@ class Base(Case):
         self.geist("train", "base", self.folder / "absent.toml", code=1)
 
 
+class Data(Case):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        (cls.folder / "text.txt").write_text("\n<|endoftext|>\n".join(english(40)[i * 60:i * 60 + 900] for i in range(45)))
+        unique = "".join(json.dumps({"text": f"line {i} " + " ".join(f"w{i}x{j}" for j in range(40))}) + "\n"
+                         for i in range(300))
+        near = json.dumps({"text": "line 7 " + " ".join(f"w7x{j}" for j in range(40)) + " more"}) + "\n"
+        (cls.folder / "more.jsonl").write_text(unique + near + unique.splitlines()[3] + "\n")
+        (cls.folder / "bad.txt").write_bytes(b"caf\xe9 is latin 1")
+        subprocess.run([GEIST, "train", "tokenizer", "--data", cls.folder / "text.txt", cls.folder / "more.jsonl",
+                        "--vocab", "400", "--out", cls.folder / "tok.gguf"], check=True, capture_output=True,
+                       timeout=TIMEOUT_S)
+
+    def shards(self, out, *more, code=0):
+        files = [self.folder / name for name in ("more.jsonl", "text.txt", "bad.txt")]
+        return self.geist("train", "data", "--data", *files, "--tokenizer", self.folder / "tok.gguf", "--out",
+                          self.folder / out, "--shard-tokens", 8000, "--validation-share", 0.1, "--json", *more, code=code)
+
+    def contents(self, out):
+        return {p.name: p.read_bytes() for p in sorted((self.folder / out).iterdir())}
+
+    def base(self, data, out):
+        recipe = RECIPE.format(out=out, steps=4).replace('files = ["text.txt"]', data).replace("split_bytes = 400\n", "")
+        return self.file(out + ".toml", recipe)
+
+    def test_same_shards_on_any_thread_count_and_every_document_counted(self):
+        reports = [json.loads(self.shards(f"t{n}", "-t", n).stdout) for n in (1, 2, 3)]
+        self.assertEqual(self.contents("t1"), self.contents("t2"))
+        self.assertEqual(self.contents("t1"), self.contents("t3"))
+        report = reports[0]
+        dropped = sum(count["documents"] for count in report["dropped"].values())
+        self.assertEqual(report["read"]["documents"],
+                         report["train"]["documents"] + report["validation"]["documents"] + dropped)
+        self.assertEqual(report["dropped"]["utf8"]["documents"], 1)
+        self.assertIn("bad.txt, document 1", report["dropped"]["utf8"]["first"])
+        self.assertGreaterEqual(report["dropped"]["exact_duplicate"]["documents"], 1)
+        self.assertGreaterEqual(report["dropped"]["near_duplicate"]["documents"], 1)
+        self.assertGreater(report["validation"]["documents"], 10)
+        self.assertGreater(len(report["shards"]), 3)
+        for shard in report["shards"]:
+            self.assertEqual((self.folder / "t1" / shard["file"]).read_bytes()[-32:].hex(), shard["sha256"])
+
+    def test_shards_train_as_files_do(self):
+        self.geist("train", "data", "--data", self.folder / "more.jsonl", "--tokenizer", self.folder / "tok.gguf",
+                   "--out", self.folder / "s", "--validation-share", 0.2, "--near", 0, "--shard-tokens", 4000)
+        lines = (self.folder / "more.jsonl").read_text().splitlines()
+        (self.folder / "once.jsonl").write_text("\n".join(dict.fromkeys(lines)) + "\n")
+        of_shards, of_files = (self.geist("train", "base", self.base(data, out)).stdout.split()[-1]
+                               for data, out in (('shards = ["s"]', "of-shards"), ('files = ["once.jsonl"]', "of-files")))
+        self.assertEqual(of_shards, of_files)
+
+    def test_a_damaged_shard_is_one_line(self):
+        self.shards("d")
+        path = sorted((self.folder / "d").glob("train-*"))[0]
+        whole = path.read_bytes()
+        recipe = self.base('shards = ["d"]', "damaged")
+        flipped = bytearray(whole)
+        flipped[len(whole) // 2] ^= 1
+        for contents in whole[:-9], whole[:50], b"", bytes(flipped), whole + b"x":
+            path.write_bytes(contents)
+            run = self.geist("train", "base", recipe, code=1)
+            self.assertIn(path.name.encode(), run.stderr)
+            self.assertEqual(run.stderr.strip().count(b"\n"), 0)
+        path.unlink()
+        self.assertIn(path.name.encode(), self.geist("train", "base", recipe, code=1).stderr)
+        self.shards("d")  # makes it again
+        self.assertEqual(path.read_bytes(), whole)
+        (self.folder / "d/manifest.json").unlink()
+        self.assertIn(b"manifest.json", self.geist("train", "base", recipe, code=1).stderr)
+        self.assertFalse((self.folder / "damaged").exists())
+
+    def test_another_tokenizer_is_refused(self):
+        self.shards("o")
+        self.geist("train", "tokenizer", "--data", self.folder / "text.txt", "--vocab", 300, "--out",
+                   self.folder / "other.gguf")
+        recipe = self.base('shards = ["o"]', "other")
+        recipe.write_text(recipe.read_text().replace("tok.gguf", "other.gguf"))
+        self.assertIn(b"another tokenizer", self.geist("train", "base", recipe, code=1).stderr)
+
+    def test_usage_and_faults(self):
+        self.geist("train", "data", code=2)
+        recipe = self.file("data.toml", 'out = "r"\ntokenizer = "tok.gguf"\n[data]\nfiles = ["more.jsonl"]\n'
+                           '[filter]\nwords_min = 41\n[duplicates]\nnear = 0\n')
+        report = json.loads(self.geist("train", "data", recipe, "--json").stdout)
+        self.assertEqual(report["train"]["documents"] + report["validation"]["documents"], 301)
+        self.geist("train", "data", recipe, "--data", "x", code=2)
+        recipe.write_text(recipe.read_text().replace("words_min", "word_min"))
+        self.assertIn(b"words_min", self.geist("train", "data", recipe, code=1).stderr)
+        run = self.shards("x", "--near", 1.5, code=1)
+        self.assertIn(b"near_duplicates", run.stderr)
+
+
 class Generate(Case):
     FEW = ["--documents", 50, "--chats", 60, "--pairs", 20, "--problems", 20, "--held-out", 10]
 

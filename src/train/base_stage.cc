@@ -1,13 +1,10 @@
 #include "train/base_stage.h"
 
-#include <cstring>
 #include <filesystem>
 #include <memory>
 
-#include "base/hash.h"
 #include "model/hf_import.h"
 #include "model/load_tokenizer.h"
-#include "train/documents.h"
 #include "train/stage_recipe.h"
 
 namespace geist::train {
@@ -15,8 +12,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// An absolute path stays as it is.
 std::string beside(const std::string& folder, const std::string& path) {
-  return fs::path(path).is_absolute() ? path : (fs::path(folder) / path).string();
+  return (fs::path(folder) / path).string();
 }
 
 Status read_model(const RecipeTable& t, BaseOptions* o) {
@@ -40,8 +38,10 @@ Status read_model(const RecipeTable& t, BaseOptions* o) {
 }
 
 Status read_data(const RecipeTable& t, BaseData* d) {
-  GEIST_TRY(t.require("files"));
   GEIST_TRY(t.read("files", &d->files));
+  GEIST_TRY(t.read("shards", &d->shards));
+  if (d->files.empty() && d->shards.empty())
+    return t.error("files", "give 'files', 'shards' (folders of geist train data) or both");
   GEIST_TRY(t.read("validation_files", &d->validation_files));
   if (!d->validation_files.empty()) d->validation_share = 0;
   GEIST_TRY(t.read("validation_share", &d->validation_share, {.min = 0, .max = 0.9}));
@@ -50,63 +50,6 @@ Status read_data(const RecipeTable& t, BaseData* d) {
   GEIST_TRY(t.read("split_bytes", &d->split_bytes, {.min = 0, .max = int64_t{1} << 40}));
   return t.read("validation_rows", &d->validation_rows, {.min = 0, .max = 1 << 20});
 }
-
-// Reads files into one or two corpora.
-class Reader {
- public:
-  Reader(const BaseOptions& options, const text::Tokenizer& tokenizer)
-      : o_(options), tokenizer_(tokenizer) {}
-
-  Corpus train, validation;
-
-  Status read() {
-    for (const std::string& file : o_.data.files) GEIST_TRY(read_file(file, false));
-    for (const std::string& file : o_.data.validation_files) GEIST_TRY(read_file(file, true));
-    return {};
-  }
-
- private:
-  Status read_file(const std::string& file, bool all_validation) {
-    const DocumentOptions options{.field = o_.data.field, .separator = o_.data.separator};
-    return read_documents(beside(o_.folder, file), options,
-                          [&](std::string_view document, uint64_t) -> Status {
-                            split(document, all_validation);
-                            return {};
-                          });
-  }
-  void split(std::string_view document, bool all_validation) {
-    const auto limit = static_cast<size_t>(o_.data.split_bytes);
-    while (limit > 0 && document.size() > limit) {
-      const size_t end = document.find('\n', limit);
-      if (end == std::string_view::npos) break;
-      add(document.substr(0, end + 1), all_validation);
-      document.remove_prefix(end + 1);
-    }
-    if (!document.empty()) add(document, all_validation);
-  }
-  // The same text goes to the same side, whatever stands around it.
-  bool is_validation(std::string_view document) const {
-    uint64_t head;
-    const Sha256Digest digest = sha256(std::as_bytes(std::span(document)));
-    std::memcpy(&head, digest.data(), sizeof head);
-    return static_cast<double>(head >> 11) * 0x1p-53 < o_.data.validation_share;
-  }
-  // [BOS] text [EOS]: a model learns where a document ends.
-  void add(std::string_view document, bool all_validation) {
-    const text::Vocabulary& vocabulary = tokenizer_.vocabulary();
-    ids_.clear();
-    if (vocabulary.bos >= 0) ids_.push_back(vocabulary.bos);
-    const auto ids = tokenizer_.encode(document, {.add_special = false});
-    ids_.insert(ids_.end(), ids.begin(), ids.end());
-    if (vocabulary.eos >= 0) ids_.push_back(vocabulary.eos);
-    const bool aside = all_validation || is_validation(document);
-    (aside ? validation : train).add(ids_, document.size());
-  }
-
-  const BaseOptions& o_;
-  const text::Tokenizer& tokenizer_;
-  std::vector<text::TokenId> ids_;
-};
 
 Result<TrainedModel> first_model(const BaseOptions& o) {
   if (!o.from.empty()) {
@@ -129,7 +72,7 @@ void take_validation(const Corpus& corpus, int64_t context, int64_t rows_max, Tr
   }
   // Rows that are left out leave out their share of the bytes.
   if (predictions > 0)
-    source->validation_bytes = static_cast<double>(corpus.text_bytes) *
+    source->validation_bytes = static_cast<double>(corpus.text_bytes()) *
                                static_cast<double>(predictions) /
                                static_cast<double>(corpus.predictions());
 }
@@ -168,21 +111,20 @@ Result<BaseSummary> run_base_stage(const BaseOptions& options, ThreadPool& pool,
   GEIST_ASSIGN(const text::Tokenizer tokenizer, model::load_tokenizer(trained.metadata()));
   if (tokenizer.vocabulary().eos < 0)
     return errorf("the tokenizer has no end-of-text token (tokenizer.ggml.eos_token_id)");
-  Reader reader(options, tokenizer);
-  GEIST_TRY(reader.read());
-  if (reader.train.predictions() == 0)
+  GEIST_ASSIGN(const BaseCorpora corpora, read_corpora(options.data, options.folder, tokenizer));
+  if (corpora.train.predictions() == 0)
     return errorf(
         "the data has no document to train on; look at data.files and "
         "data.validation_share");
 
-  Packer packer(reader.train, context, options.seed, true);
+  Packer packer(corpora.train, context, options.seed, true);
   TrainSource source{.row = [&](int64_t row, auto* out) { packer.row(row, out); }};
-  take_validation(reader.validation, context, options.data.validation_rows, &source);
+  take_validation(corpora.validation, context, options.data.validation_rows, &source);
   GEIST_ASSIGN(Optimizer optimizer, Optimizer::make(trained, options.trainer.optimizer, pool));
   BaseSummary summary;
   summary.parameters = trained.parameter_count();
-  summary.train_tokens = reader.train.predictions();
-  summary.validation_tokens = reader.validation.predictions();
+  summary.train_tokens = corpora.train.predictions();
+  summary.validation_tokens = corpora.validation.predictions();
   start(summary, trained.hash());
   GEIST_ASSIGN(summary.result,
                run_training(trained, optimizer, source, options.trainer, pool, observer));

@@ -8,27 +8,19 @@
 //   layers = 4  width = 256  heads = 4  kv_heads = 4  feed_forward = 704  context = 256
 //   from = "old.gguf"              # ... or an old one, trained further
 //   [data]
-//   files = ["a.txt", "b.jsonl"]
+//   files = ["a.txt", "b.jsonl"]   # or: shards = ["shards"], folders of `geist train data`
 //   [train] [optimizer]            # see base_stage.cc: every key has a default
 #pragma once
 
 #include <string>
 
 #include "base/result.h"
-#include "train/corpus.h"
+#include "train/base_data.h"
 #include "train/new_model.h"
 #include "train/recipe.h"
 #include "train/trainer.h"
 
 namespace geist::train {
-
-struct BaseData {
-  std::vector<std::string> files, validation_files;
-  double validation_share = 0.01;  // of the documents, chosen by their hash
-  std::string field = "text", separator = "<|endoftext|>";
-  int64_t split_bytes = 0;  // longer documents are cut behind a line's end; 0: never
-  int64_t validation_rows = 64;
-};
 
 struct BaseOptions {
   std::string folder;  // of the recipe: relative paths start there

@@ -16,10 +16,31 @@ int64_t predictions_of(std::span<const text::TokenId> document) {
 
 }  // namespace
 
+std::vector<text::TokenId> document_ids(const text::Tokenizer& tokenizer, std::string_view text) {
+  const text::Vocabulary& vocabulary = tokenizer.vocabulary();
+  std::vector<text::TokenId> ids;
+  if (vocabulary.bos >= 0) ids.push_back(vocabulary.bos);
+  const auto inner = tokenizer.encode(text, {.add_special = false});
+  ids.insert(ids.end(), inner.begin(), inner.end());
+  if (vocabulary.eos >= 0) ids.push_back(vocabulary.eos);
+  return ids;
+}
+
+int64_t Corpus::documents() const {
+  return static_cast<int64_t>(ends_.size()) + (shard_ends_.empty() ? 0 : shard_ends_.back());
+}
+
 std::span<const text::TokenId> Corpus::document(int64_t i) const {
-  const int64_t begin = i == 0 ? 0 : ends[static_cast<size_t>(i) - 1];
-  return std::span(tokens).subspan(static_cast<size_t>(begin),
-                                   static_cast<size_t>(ends[static_cast<size_t>(i)] - begin));
+  const auto in_memory = static_cast<int64_t>(ends_.size());
+  if (i >= in_memory) {
+    i -= in_memory;
+    const auto shard = static_cast<size_t>(
+        std::upper_bound(shard_ends_.begin(), shard_ends_.end(), i) - shard_ends_.begin());
+    return shards_[shard].view().document(shard == 0 ? i : i - shard_ends_[shard - 1]);
+  }
+  const int64_t begin = i == 0 ? 0 : ends_[static_cast<size_t>(i) - 1];
+  return std::span(tokens_).subspan(static_cast<size_t>(begin),
+                                    static_cast<size_t>(ends_[static_cast<size_t>(i)] - begin));
 }
 
 int64_t Corpus::predictions() const {
@@ -29,9 +50,15 @@ int64_t Corpus::predictions() const {
 }
 
 void Corpus::add(std::span<const text::TokenId> ids, uint64_t bytes) {
-  tokens.insert(tokens.end(), ids.begin(), ids.end());
-  ends.push_back(static_cast<int64_t>(tokens.size()));
-  text_bytes += bytes;
+  tokens_.insert(tokens_.end(), ids.begin(), ids.end());
+  ends_.push_back(static_cast<int64_t>(tokens_.size()));
+  text_bytes_ += bytes;
+}
+
+void Corpus::add(Shard shard) {
+  text_bytes_ += shard.view().text_bytes();
+  shard_ends_.push_back((shard_ends_.empty() ? 0 : shard_ends_.back()) + shard.view().documents());
+  shards_.push_back(std::move(shard));
 }
 
 Packer::Packer(const Corpus& corpus, int64_t context, uint64_t seed, bool shuffled)

@@ -6,23 +6,35 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "text/tokenizer.h"
 #include "train/batch.h"
+#include "train/shard.h"
 
 namespace geist::train {
 
-struct Corpus {
-  std::vector<text::TokenId> tokens;
-  std::vector<int64_t> ends;  // of each document in `tokens`
-  uint64_t text_bytes = 0;    // of the documents, before tokenising
+// [BOS] text [EOS], as far as the vocabulary has them: a model learns where a document ends.
+std::vector<text::TokenId> document_ids(const text::Tokenizer& tokenizer, std::string_view text);
 
-  int64_t documents() const { return static_cast<int64_t>(ends.size()); }
+// Documents in memory, and behind them those of mapped shards.
+class Corpus {
+ public:
+  int64_t documents() const;
   std::span<const text::TokenId> document(int64_t i) const;
   // A document with fewer than two tokens has nothing to predict.
   int64_t predictions() const;
+  uint64_t text_bytes() const { return text_bytes_; }  // of the documents, before tokenising
   void add(std::span<const text::TokenId> ids, uint64_t bytes);
+  void add(Shard shard);
+
+ private:
+  std::vector<text::TokenId> tokens_;
+  std::vector<int64_t> ends_;  // of each document in tokens_
+  std::vector<Shard> shards_;
+  std::vector<int64_t> shard_ends_;  // documents up to the end of each shard, those in memory apart
+  uint64_t text_bytes_ = 0;
 };
 
 class Packer {

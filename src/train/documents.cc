@@ -1,8 +1,10 @@
 #include "train/documents.h"
 
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/json_guard.h"
 
 namespace geist::train {
@@ -111,6 +113,25 @@ Status read_documents(const std::string& path, const DocumentOptions& options,
   const auto bytes = file.bytes();
   return read_documents_from({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path,
                              options, sink);
+}
+
+Status for_each_piece(std::string_view document, int64_t piece_bytes,
+                      const std::function<Status(std::string_view piece)>& sink) {
+  const auto limit = static_cast<size_t>(piece_bytes);
+  while (limit > 0 && document.size() > limit) {
+    const size_t end = document.find('\n', limit);
+    if (end == std::string_view::npos) break;
+    GEIST_TRY(sink(document.substr(0, end + 1)));
+    document.remove_prefix(end + 1);
+  }
+  return document.empty() ? Status() : sink(document);
+}
+
+bool is_validation(std::string_view document, double share) {
+  uint64_t head;
+  const Sha256Digest digest = sha256(std::as_bytes(std::span(document)));
+  std::memcpy(&head, digest.data(), sizeof head);
+  return static_cast<double>(head >> 11) * 0x1p-53 < share;
 }
 
 }  // namespace geist::train

@@ -31,4 +31,12 @@ Status read_documents(const std::string& path, const DocumentOptions& options,
 Status read_documents_from(std::string_view bytes, const std::string& name,
                            const DocumentOptions& options, const DocumentSink& sink);
 
+// Cuts a document behind the first end of a line from `piece_bytes` on, and so on; 0: never.
+Status for_each_piece(std::string_view document, int64_t piece_bytes,
+                      const std::function<Status(std::string_view piece)>& sink);
+
+// Whether a document belongs to the share that is kept apart for validation. Its SHA-256 decides:
+// the same text goes to the same side, whatever stands around it.
+bool is_validation(std::string_view document, double share);
+
 }  // namespace geist::train
