@@ -32,11 +32,11 @@ class CommandR final : public Model {
   }
 
   void run(Pass& p) const override {
-    const Rows x = p.embed(embedding_);
-    const Rows h = p.rows(), attended = p.rows(), fed = p.rows();
+    Rows x = p.embed(embedding_);
+    Rows h = p.rows(), attended = p.rows(), fed = p.rows();
     for (const Layer& l : layers_) {
       p.norm(x, l.norm, h);
-      p.attention(h, l.attention, attended);
+      p.attention(h, l.attention, attended, x);
       p.mlp(h, l.mlp, fed);
       p.add(x, fed);
       p.add(x, attended);

@@ -47,12 +47,12 @@ class Gemma3 final : public Model {
   }
 
   void run(Pass& p) const override {
-    const Rows x = p.embed(embedding_);
-    const Rows h = p.rows(), y = p.rows();
+    Rows x = p.embed(embedding_);
+    Rows h = p.rows(), y = p.rows();
     p.scale(x, std::sqrt(static_cast<float>(config_.embedding_length)));
     for (const Layer& l : layers_) {
       p.norm(x, l.attn_norm, h);
-      p.attention(h, l.attention, y);
+      p.attention(h, l.attention, y, x);
       p.norm(y, l.attn_post_norm, y);
       p.add(x, y);
       p.norm(x, l.ffn_norm, h);

@@ -40,13 +40,13 @@ class Granite final : public Model {
   }
 
   void run(Pass& p) const override {
-    const Rows x = p.embed(embedding_);
-    const Rows h = p.rows(), y = p.rows();
+    Rows x = p.embed(embedding_);
+    Rows h = p.rows(), y = p.rows();
     const float residual = config_.residual_scale != 0.0f ? config_.residual_scale : 1.0f;
     if (config_.embedding_scale != 0.0f) p.scale(x, config_.embedding_scale);
     for (const Layer& l : layers_) {
       p.norm(x, l.attn_norm, h);
-      p.attention(h, l.attention, y);
+      p.attention(h, l.attention, y, x);
       p.add_scaled(x, y, residual);
       p.norm(x, l.ffn_norm, h);
       l.moe ? p.moe(h, l.moe, y) : p.mlp(h, l.mlp, y);

@@ -36,12 +36,12 @@ class Mpt final : public Model {
   }
 
   void run(Pass& p) const override {
-    const Rows x = p.embed(embedding_);
-    const Rows h = p.rows(), y = p.rows();
+    Rows x = p.embed(embedding_);
+    Rows h = p.rows(), y = p.rows();
     if (positions_.data != nullptr) p.add_position_embedding(x, positions_);
     for (const Layer& l : layers_) {
       p.norm(x, l.attn_norm, h);
-      p.attention(h, l.attention, y);
+      p.attention(h, l.attention, y, x);
       p.add(x, y);
       p.norm(x, l.ffn_norm, h);
       p.mlp(h, l.mlp, y);

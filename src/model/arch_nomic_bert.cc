@@ -30,12 +30,12 @@ class NomicBert final : public Model {
   }
 
   void run(Pass& p) const override {
-    const Rows x = p.embed(embedding_);
-    const Rows y = p.rows();
+    Rows x = p.embed(embedding_);
+    Rows y = p.rows();
     if (!token_type_.empty()) p.add_vector(x, token_type_);
     p.norm(x, embedding_norm_, x);
     for (const Layer& l : layers_) {
-      p.attention(x, l.attention, y);
+      p.attention(x, l.attention, y, x);
       p.add(x, y);
       p.norm(x, l.attn_out_norm, x);
       p.mlp(x, l.mlp, y);

@@ -36,10 +36,10 @@ class Olmo2 final : public Model {
   }
 
   void run(Pass& p) const override {
-    const Rows x = p.embed(embedding_);
-    const Rows y = p.rows();
+    Rows x = p.embed(embedding_);
+    Rows y = p.rows();
     for (const Layer& l : layers_) {
-      p.attention(x, l.attention, y);
+      p.attention(x, l.attention, y, x);
       p.norm(y, l.attn_post_norm, y);
       p.add(x, y);
       p.mlp(x, l.mlp, y);

@@ -31,11 +31,11 @@ class Olmoe final : public Model {
   }
 
   void run(Pass& p) const override {
-    const Rows x = p.embed(embedding_);
-    const Rows h = p.rows(), y = p.rows();
+    Rows x = p.embed(embedding_);
+    Rows h = p.rows(), y = p.rows();
     for (const Layer& l : layers_) {
       p.norm(x, l.attn_norm, h);
-      p.attention(h, l.attention, y);
+      p.attention(h, l.attention, y, x);
       p.add(x, y);
       p.norm(x, l.ffn_norm, h);
       p.moe(h, l.moe, y);

@@ -32,11 +32,11 @@ class StableLm final : public Model {
   }
 
   void run(Pass& p) const override {
-    const Rows x = p.embed(embedding_);
-    const Rows h = p.rows(), attended = p.rows(), fed = p.rows();
+    Rows x = p.embed(embedding_);
+    Rows h = p.rows(), attended = p.rows(), fed = p.rows();
     for (const Layer& l : layers_) {
       p.norm(x, l.attn_norm, h);
-      p.attention(h, l.attention, attended);
+      p.attention(h, l.attention, attended, x);
       p.add(x, attended);
       if (l.ffn_norm) p.norm(x, l.ffn_norm, h);
       p.mlp(h, l.mlp, fed);

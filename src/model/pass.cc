@@ -76,8 +76,6 @@ void Pass::place_token(const BatchToken& token, size_t sequence) {
   ws_.slots.push_back({&page, index, sequence});
 }
 
-Rows Pass::rows(int64_t width) { return {ws_.take(tokens() * width), tokens(), width, width}; }
-
 Rows Pass::embed(const Matrix& table) {
   Rows x = rows(table.cols);
   if (tape_ != nullptr) tape_->embed(table, x);
@@ -186,10 +184,10 @@ void Pass::activate(Activation activation, Rows gate, Rows up, Rows out) {
 
 void Pass::mlp(Rows in, const Mlp& m, Rows out) {
   const int64_t mark = ws_.mark();
-  const Rows up = rows(m.up.outputs());
+  const Rows up = rows(in.count, m.up.outputs());
   Rows gate = up, factor = up;  // act(gate) * factor, or act(gate) where they are the same
   if (m.gate) {
-    gate = rows(m.gate.outputs());
+    gate = rows(in.count, m.gate.outputs());
     const std::array jobs = {
         kernels::MatmulJob{&m.gate.w, data_or_null(m.gate.bias), gate.data, gate.stride},
         kernels::MatmulJob{&m.up.w, data_or_null(m.up.bias), up.data, up.stride}};
@@ -204,7 +202,7 @@ void Pass::mlp(Rows in, const Mlp& m, Rows out) {
   }
   // A tape wants what went into the activation, not what came out.
   const int64_t kept = ws_.mark();
-  const Rows active = tape_ != nullptr ? rows(gate.width) : gate;
+  const Rows active = tape_ != nullptr ? rows(in.count, gate.width) : gate;
   activate(m.activation, gate, factor, active);
   project(active, m.down, out);
   if (tape_ == nullptr) return ws_.release(mark);
@@ -221,7 +219,7 @@ Rows Pass::output(Rows x, const Norm& final_norm, const Linear* head) {
   const Rows hidden{logits ? ws_.take(count * x.width) : out_, count, x.width, x.width};
   for_rows(count, x.width, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const float* row = x.row(ws_.wanted[static_cast<size_t>(i)]);
+      const float* row = x.row(only_wanted_ ? i : ws_.wanted[static_cast<size_t>(i)]);
       if (final_norm) {
         norm_row(kernels_, final_norm, final_norm.weight.data(), row, x.width, hidden.row(i));
       } else {

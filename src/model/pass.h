@@ -40,7 +40,7 @@ class Pass {
 
   // Scratch rows for all tokens; embedding_length wide unless stated.
   Rows rows() { return rows(config_.embedding_length); }
-  Rows rows(int64_t width);
+  Rows rows(int64_t width) { return rows(tokens(), width); }
 
   // The batch's rows of the token embedding table; of a table indexed by position, added to x.
   Rows embed(const Matrix& table);
@@ -55,7 +55,9 @@ class Pass {
   void scale(Rows x, float factor);
   void softcap(Rows x, float cap);  // cap 0: nothing
 
-  void attention(Rows in, const Attention& attention, Rows out);
+  // Of the last layer nothing is needed behind its keys and values but the wanted tokens: from
+  // there on in, out and the residual stream hold these tokens' rows only (not with a tape).
+  void attention(Rows& in, const Attention& attention, Rows& out, Rows& residual);
   void mlp(Rows in, const Mlp& mlp, Rows out);
   void moe(Rows in, const Moe& moe, Rows out);
 
@@ -65,14 +67,22 @@ class Pass {
   Rows output(Rows x, const Norm& norm, const Linear* head);
 
  private:
+  Rows rows(int64_t count, int64_t width) { return {ws_.take(count * width), count, width, width}; }
   void collect_sequences();
   void place_token(const BatchToken& token, size_t sequence);
   const Workspace::RopeTable& rope_table(const RopeFrequencies& frequencies);
   void project_qkv(Rows in, const Attention& a, Rows qkv);
-  void prepare_token(const Attention& a, const Workspace::RopeTable* rope, Rows qkv, int64_t token);
-  void attend(const Attention& a, Rows qkv, Rows out);
+  struct QueriesAndKeys {
+    Rows queries, keys;  // keys of all tokens, with their values behind
+  };
+  QueriesAndKeys project_last(Rows& in, const Attention& a, Rows& residual);
+  void keep_wanted(Rows& rows);
+  void prepare_queries(const Attention& a, const Workspace::RopeTable* rope, float* q,
+                       int64_t token);
+  void prepare_keys(const Attention& a, const Workspace::RopeTable* rope, float* k, int64_t token);
+  void attend(const Attention& a, Rows q, Rows out);
   void route(Rows in, const Moe& moe, float* weights);
-  void sort_by_expert(int64_t experts, int64_t used);
+  void sort_by_expert(int64_t experts);
   void run_experts(Rows in, const Moe& moe, Rows expert_out);
   void run_experts_of_one(Rows in, const Moe& moe, Rows expert_out);
   void activate(Activation activation, Rows gate, Rows up, Rows out);
@@ -106,6 +116,7 @@ class Pass {
   ThreadPool& pool_;
   float* out_;
   Tape* tape_;
+  bool only_wanted_ = false;  // the residual stream holds the wanted tokens' rows alone
 };
 
 }  // namespace geist::model

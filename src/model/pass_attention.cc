@@ -60,32 +60,81 @@ void Pass::project_qkv(Rows in, const Attention& a, Rows qkv) {
   }
 }
 
-// Norms and rotates a token's queries and keys, and writes its keys and values into its page.
-void Pass::prepare_token(const Attention& a, const Workspace::RopeTable* rope, Rows qkv,
-                         int64_t t) {
-  const int64_t heads = config_.head_count, kv_heads = config_.head_count_kv;
-  const int64_t key = config_.key_length;
-  float* q = qkv.row(t);
-  float* k = q + heads * key;
-  const float* v = k + kv_heads * key;
-  if (config_.clamp_kqv > 0.0f)
-    kernels_.clamp(q, -config_.clamp_kqv, config_.clamp_kqv, qkv.width, q);
+// Keys and values of all tokens; queries of the wanted ones, whose rows alone `in` and the residual
+// stream keep.
+Pass::QueriesAndKeys Pass::project_last(Rows& in, const Attention& a, Rows& residual) {
+  const int64_t q_width = int64_t{config_.head_count} * config_.key_length;
+  const int64_t kv_width =
+      int64_t{config_.head_count_kv} * (config_.key_length + config_.value_length);
+  Rows q, kv;
+  if (a.qkv) {
+    const Rows qkv = rows(q_width + kv_width);
+    project(in, a.qkv, qkv);
+    q = {qkv.data, qkv.count, q_width, qkv.stride};
+    kv = {qkv.data + q_width, qkv.count, kv_width, qkv.stride};
+    keep_wanted(q);
+  } else {
+    kv = rows(kv_width);
+    const std::array jobs = {
+        kernels::MatmulJob{&a.k.w, data_or_null(a.k.bias), kv.data, kv.stride},
+        kernels::MatmulJob{&a.v.w, data_or_null(a.v.bias), kv.data + a.k.outputs(), kv.stride}};
+    multiply(in, jobs);
+  }
+  only_wanted_ = true;
+  keep_wanted(in);
+  if (&in != &residual) keep_wanted(residual);
+  if (!a.qkv) {
+    q = rows(in.count, q_width);
+    project(in, a.q, q);
+  }
+  return {q, kv};
+}
+
+// Moves them to the front: `wanted` ascends.
+void Pass::keep_wanted(Rows& r) {
+  int64_t to = 0;
+  for (const int64_t from : ws_.wanted) {
+    if (from != to)
+      std::memcpy(r.row(to), r.row(from), static_cast<size_t>(r.width) * sizeof(float));
+    ++to;
+  }
+  r.count = to;
+}
+
+// Clamps, norms and rotates the queries of a token.
+void Pass::prepare_queries(const Attention& a, const Workspace::RopeTable* rope, float* q,
+                           int64_t token) {
+  const int64_t heads = config_.head_count, key = config_.key_length;
+  const float limit = config_.clamp_kqv;
+  if (limit > 0.0f) kernels_.clamp(q, -limit, limit, heads * key, q);
   norm_heads(kernels_, a.q_norm, a.norm_whole_row, q, heads, key);
-  norm_heads(kernels_, a.k_norm, a.norm_whole_row, k, kv_heads, key);
+  if (rope == nullptr) return;
+  const int64_t pairs = rope->frequencies->pairs();
+  kernels_.rope(q, heads, key, rope->cos.data() + token * pairs, rope->sin.data() + token * pairs,
+                pairs, a.pairing);
+}
+
+// The same for its keys, and writes keys and values into its page.
+void Pass::prepare_keys(const Attention& a, const Workspace::RopeTable* rope, float* k,
+                        int64_t token) {
+  const int64_t heads = config_.head_count_kv, key = config_.key_length;
+  const float limit = config_.clamp_kqv;
+  if (limit > 0.0f) kernels_.clamp(k, -limit, limit, heads * (key + config_.value_length), k);
+  norm_heads(kernels_, a.k_norm, a.norm_whole_row, k, heads, key);
   if (rope != nullptr) {
     const int64_t pairs = rope->frequencies->pairs();
-    const float *cos = rope->cos.data() + t * pairs, *sin = rope->sin.data() + t * pairs;
-    kernels_.rope(q, heads, key, cos, sin, pairs, a.pairing);
-    kernels_.rope(k, kv_heads, key, cos, sin, pairs, a.pairing);
+    kernels_.rope(k, heads, key, rope->cos.data() + token * pairs, rope->sin.data() + token * pairs,
+                  pairs, a.pairing);
   }
-  const Workspace::Slot& slot = ws_.slots[static_cast<size_t>(t)];
+  const Workspace::Slot& slot = ws_.slots[static_cast<size_t>(token)];
   const KvLayout& layout = config_.kv_layout(ws_.sequences[slot.sequence].sequence->kv_type);
-  kernels::kv_store(layout.shape, layer_data(layout, *slot.page, a.layer), slot.index, k, v);
+  kernels::kv_store(layout.shape, layer_data(layout, *slot.page, a.layer), slot.index, k,
+                    k + heads * key);
 }
 
 // Splits the work by kv head, by chunks of queries and, where that leaves threads idle (decoding
 // with few kv heads), by the heads that share a kv head. Each task writes outputs of its own.
-void Pass::attend(const Attention& a, Rows qkv, Rows out) {
+void Pass::attend(const Attention& a, Rows q, Rows out) {
   for (const Workspace::SequencePages& s : ws_.sequences) {
     const KvLayout& layout = config_.kv_layout(s.sequence->kv_type);
     for (size_t i = s.first_page; i < s.first_page + s.page_count; ++i)
@@ -93,12 +142,13 @@ void Pass::attend(const Attention& a, Rows qkv, Rows out) {
   }
   ws_.queries.clear();
   int64_t keys = 0;
-  for (int64_t t = 0; t < tokens(); ++t) {
-    const BatchToken& token = batch_[static_cast<size_t>(t)];
-    const Workspace::SequencePages& s = ws_.sequences[ws_.slots[static_cast<size_t>(t)].sequence];
+  for (int64_t i = 0; i < q.count; ++i) {
+    const auto t = static_cast<size_t>(only_wanted_ ? ws_.wanted[static_cast<size_t>(i)] : i);
+    const BatchToken& token = batch_[t];
+    const Workspace::SequencePages& s = ws_.sequences[ws_.slots[t].sequence];
     const int32_t end = config_.causal ? token.pos + 1 : token.sequence->length;
     const int32_t begin = a.window > 0 ? std::max(0, token.pos + 1 - a.window) : 0;
-    ws_.queries.push_back({qkv.row(t), out.row(t), ws_.pages.data() + s.first_page,
+    ws_.queries.push_back({q.row(i), out.row(i), ws_.pages.data() + s.first_page,
                            static_cast<int32_t>(s.page_count), begin, end, token.pos,
                            token.visible_labels});
     keys += end - begin;
@@ -112,14 +162,15 @@ void Pass::attend(const Attention& a, Rows qkv, Rows out) {
                                       .alibi_slopes = a.alibi_slopes,
                                       .sinks = data_or_null(a.sinks)};
   constexpr int64_t kChunk = 16;
-  const int64_t chunks = (tokens() + kChunk - 1) / kChunk;
+  if (q.count == 0) return;
+  const int64_t chunks = (q.count + kChunk - 1) / kChunk;
   const int64_t group = config_.head_count / config_.head_count_kv;
   const int64_t parts = std::min(group, (pool_.size() - 1) / (chunks * config_.head_count_kv) + 1);
   const auto task = [&](int64_t i) {
     const int64_t part = i % parts, kv_head = i / parts % config_.head_count_kv;
     const int64_t first = i / parts / config_.head_count_kv * kChunk;
     const int64_t begin = group * part / parts, end = group * (part + 1) / parts;
-    kernels_.attention(shape, ws_.queries.data() + first, std::min(kChunk, tokens() - first),
+    kernels_.attention(shape, ws_.queries.data() + first, std::min(kChunk, q.count - first),
                        kv_head * group + begin, end - begin);
   };
   constexpr int64_t kProductsWorthSplitting = 1 << 17;
@@ -132,20 +183,36 @@ void Pass::attend(const Attention& a, Rows qkv, Rows out) {
   }
 }
 
-void Pass::attention(Rows in, const Attention& a, Rows out) {
+void Pass::attention(Rows& in, const Attention& a, Rows& out, Rows& residual) {
   const int64_t mark = ws_.mark();
-  const int64_t width =
-      int64_t{config_.head_count} * config_.key_length +
+  const int64_t q_width = int64_t{config_.head_count} * config_.key_length;
+  const int64_t kv_width =
       int64_t{config_.head_count_kv} * (config_.key_length + config_.value_length);
-  const Rows qkv = rows(width);
-  const Rows heads = rows(int64_t{config_.head_count} * config_.value_length);
-  project_qkv(in, a, qkv);
+  const bool last = a.layer + 1 == config_.block_count && tape_ == nullptr &&
+                    static_cast<int64_t>(ws_.wanted.size()) < tokens();
+  Rows qkv, q, kv;
+  if (last) {
+    const QueriesAndKeys both = project_last(in, a, residual);
+    q = both.queries, kv = both.keys;
+  } else {
+    qkv = rows(q_width + kv_width);
+    project_qkv(in, a, qkv);
+    q = {qkv.data, qkv.count, q_width, qkv.stride};
+    kv = {qkv.data + q_width, qkv.count, kv_width, qkv.stride};
+  }
   const Workspace::RopeTable* rope =
       a.rope != nullptr && a.rope->pairs() > 0 ? &rope_table(*a.rope) : nullptr;
-  for_rows(tokens(), width, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) prepare_token(a, rope, qkv, t);
+  for_rows(tokens(), q_width + kv_width, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      prepare_keys(a, rope, kv.row(t), t);
+      if (!last) prepare_queries(a, rope, q.row(t), t);
+    }
   });
-  attend(a, qkv, heads);
+  for (int64_t i = 0; last && i < q.count; ++i)
+    prepare_queries(a, rope, q.row(i), ws_.wanted[static_cast<size_t>(i)]);
+  out.count = q.count;
+  const Rows heads = rows(q.count, int64_t{config_.head_count} * config_.value_length);
+  attend(a, q, heads);
   project(heads, a.out, out);
   if (tape_ == nullptr) return ws_.release(mark);
   tape_->attention(in, a, qkv, rope != nullptr ? rope->cos.data() : nullptr,

@@ -1,7 +1,10 @@
 #include "model/pass_cost.h"
 
 #include <algorithm>
+#include <string>
 #include <string_view>
+
+#include "model/weights.h"
 
 namespace geist::model {
 namespace {
@@ -22,13 +25,22 @@ void add_products(const gguf::Tensor& tensor, double share_of_weights, PassCost&
   (float_weights ? cost.float_ops : cost.int8_ops) += ops;
 }
 
+// Of the last layer, all but keys and values is computed for the tokens whose logits are wanted.
+bool is_for_outputs(std::string_view name, const std::string& last_layer) {
+  return name.starts_with(last_layer) && name.find("attn_k") == std::string_view::npos &&
+         name.find("attn_v") == std::string_view::npos &&
+         name.find("attn_qkv") == std::string_view::npos;
+}
+
 void add_weights(const Model& model, const PassWork& work, PassCost& cost) {
   const int64_t all = work.tokens * work.sequences;
   const ExpertConfig& expert = model.config().expert;
+  const std::string last_layer = block_name(model.config().block_count - 1, "");
   const bool tied = model.file().find("output.weight") == nullptr;
   for (const gguf::Tensor& tensor : model.file().tensors()) {
     const auto size = static_cast<double>(tensor.data.size());
     const std::string_view name = tensor.name;
+    const int64_t computed = is_for_outputs(name, last_layer) ? work.sequences : all;
     if (name == "token_embd.weight" || name == "position_embd.weight" ||
         name == "token_types.weight") {
       // A look-up reads a row a token; a tied table is the output head too.
@@ -43,11 +55,11 @@ void add_weights(const Model& model, const PassWork& work, PassCost& cost) {
       add_products(tensor, 1.0, cost, static_cast<double>(work.sequences));
     } else if (name.find("_exps.") != std::string_view::npos && expert.count > 0) {
       const double count = expert.count, used = expert.used;
-      cost.weight_bytes += size * expected_experts(count, used, all) / count;
-      add_products(tensor, used / count, cost, static_cast<double>(all));
+      cost.weight_bytes += size * expected_experts(count, used, computed) / count;
+      add_products(tensor, used / count, cost, static_cast<double>(computed));
     } else {
       cost.weight_bytes += size;
-      if (tensor.dims.size() > 1) add_products(tensor, 1.0, cost, static_cast<double>(all));
+      if (tensor.dims.size() > 1) add_products(tensor, 1.0, cost, static_cast<double>(computed));
     }
   }
 }
@@ -57,12 +69,14 @@ void add_attention(const Config& config, const PassWork& work, KvType kv_type, P
   const int64_t last = work.depth + work.tokens;
   const double dims =
       static_cast<double>(config.head_count) * (config.key_length + config.value_length);
-  for (const KvLayout::Layer& layer : layout.layers) {
+  for (size_t i = 0; i < layout.layers.size(); ++i) {
+    const KvLayout::Layer& layer = layout.layers[i];
+    const int64_t first = i + 1 == layout.layers.size() && config.causal ? last - 1 : work.depth;
     const int64_t window = layer.window && config.sliding_window > 0 ? config.sliding_window : last;
     double visible = 0;  // keys, of all queries of a sequence
-    for (int64_t p = work.depth; p < last; ++p)
+    for (int64_t p = first; p < last; ++p)
       visible += static_cast<double>(config.causal ? std::min(p + 1, window) : last);
-    const int64_t keys = std::min(last, window + work.tokens - 1);
+    const int64_t keys = std::min(last, window + last - first - 1);
     cost.float_ops += 2.0 * dims * visible * static_cast<double>(work.sequences);
     const double token_bytes = static_cast<double>(config.head_count_kv) *
                                static_cast<double>(kernels::kv_block(layout.shape).bytes) /

@@ -25,10 +25,10 @@ void choose_experts(const float* scores, int64_t n, int64_t used, int32_t* choic
 // Fills expert_choice[t * used + rank] and weights of the same shape.
 void Pass::route(Rows in, const Moe& m, float* weights) {
   const int64_t experts = m.router.outputs(), used = m.used;
-  const Rows scores = rows(experts);
+  const Rows scores = rows(in.count, experts);
   linear(in, m.router, scores);
-  ws_.expert_choice.resize(static_cast<size_t>(tokens() * used));
-  for (int64_t t = 0; t < tokens(); ++t) {
+  ws_.expert_choice.resize(static_cast<size_t>(in.count * used));
+  for (int64_t t = 0; t < in.count; ++t) {
     float* s = scores.row(t);
     float* w = weights + t * used;
     int32_t* choice = ws_.expert_choice.data() + t * used;
@@ -46,12 +46,12 @@ void Pass::route(Rows in, const Moe& m, float* weights) {
 }
 
 // Counting sort of the pairs (token, rank) by expert, tokens ascending within an expert.
-void Pass::sort_by_expert(int64_t experts, int64_t used) {
+void Pass::sort_by_expert(int64_t experts) {
   auto& first = ws_.expert_first;
   first.assign(static_cast<size_t>(experts + 1), 0);
   for (const int32_t e : ws_.expert_choice) ++first[static_cast<size_t>(e) + 1];
   for (size_t e = 0; e < static_cast<size_t>(experts); ++e) first[e + 1] += first[e];
-  ws_.expert_slot.resize(static_cast<size_t>(tokens() * used));
+  ws_.expert_slot.resize(ws_.expert_choice.size());
   for (size_t i = 0; i < ws_.expert_choice.size(); ++i)
     ws_.expert_slot[i] = first[static_cast<size_t>(ws_.expert_choice[i])]++;
   for (size_t e = static_cast<size_t>(experts); e > 0; --e) first[e] = first[e - 1];
@@ -60,11 +60,9 @@ void Pass::sort_by_expert(int64_t experts, int64_t used) {
 
 // expert_out[slot] = the expert's output for the pair in that slot.
 void Pass::run_experts(Rows in, const Moe& m, Rows expert_out) {
-  const int64_t used = m.used, pairs = tokens() * used, width = m.up.w.front().rows;
-  const Rows x{ws_.take(pairs * in.width), pairs, in.width, in.width};
-  const Rows gate{ws_.take(pairs * width), pairs, width, width};
-  const Rows up{ws_.take(pairs * width), pairs, width, width};
-  for_rows(tokens(), used * in.width, [&](int64_t begin, int64_t end) {
+  const int64_t used = m.used, pairs = in.count * used, width = m.up.w.front().rows;
+  const Rows x = rows(pairs, in.width), gate = rows(pairs, width), up = rows(pairs, width);
+  for_rows(in.count, used * in.width, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin * used; i < end * used; ++i)
       std::memcpy(x.row(ws_.expert_slot[static_cast<size_t>(i)]), in.row(i / used),
                   static_cast<size_t>(in.width) * sizeof(float));
@@ -89,8 +87,7 @@ void Pass::run_experts(Rows in, const Moe& m, Rows expert_out) {
 // region.
 void Pass::run_experts_of_one(Rows in, const Moe& m, Rows expert_out) {
   const int64_t used = m.used, width = m.up.w.front().rows;
-  const Rows gate{ws_.take(used * width), used, width, width};
-  const Rows up{ws_.take(used * width), used, width, width};
+  const Rows gate = rows(used, width), up = rows(used, width);
   ws_.jobs.clear();
   for (int64_t r = 0; r < used; ++r) {
     const int64_t e = ws_.expert_choice[static_cast<size_t>(r)];
@@ -113,13 +110,13 @@ void Pass::moe(Rows in, const Moe& m, Rows out) {
   not_on_tape("a mixture of experts");
   const int64_t mark = ws_.mark();
   const int64_t used = m.used;
-  float* weights = ws_.take(tokens() * used);
+  float* weights = ws_.take(in.count * used);
   route(in, m, weights);
-  sort_by_expert(m.router.outputs(), used);
-  const Rows y{ws_.take(tokens() * used * out.width), tokens() * used, out.width, out.width};
-  tokens() == 1 ? run_experts_of_one(in, m, y) : run_experts(in, m, y);
+  sort_by_expert(m.router.outputs());
+  const Rows y = rows(in.count * used, out.width);
+  in.count == 1 ? run_experts_of_one(in, m, y) : run_experts(in, m, y);
   // Ranks in order, whatever the order in which experts ran.
-  for_rows(tokens(), used * out.width, [&](int64_t begin, int64_t end) {
+  for_rows(in.count, used * out.width, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const int64_t* slot = ws_.expert_slot.data() + t * used;
       const float* w = weights + t * used;
@@ -129,16 +126,16 @@ void Pass::moe(Rows in, const Moe& m, Rows out) {
     }
   });
   if (m.shared.up) {
-    const Rows shared = rows(out.width);
+    const Rows shared = rows(in.count, out.width);
     mlp(in, m.shared, shared);
     if (m.shared_gate) {
-      const Rows gate = rows(1);
+      const Rows gate = rows(in.count, 1);
       linear(in, m.shared_gate, gate);
       kernels_.sigmoid(gate.data, gate.count, gate.data);
-      for (int64_t t = 0; t < tokens(); ++t)
+      for (int64_t t = 0; t < in.count; ++t)
         kernels_.add_scaled(out.row(t), shared.row(t), *gate.row(t), out.width, out.row(t));
     } else {
-      add(out, shared);
+      add({out.data, in.count, out.width, out.stride}, shared);
     }
   }
   ws_.release(mark);
