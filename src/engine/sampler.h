@@ -31,12 +31,13 @@ struct SamplerOptions {
         xtc_threshold = 0.1f;                     // off at probability 0 or threshold above 0.5
   float dry_multiplier = 0.0f, dry_base = 1.75f;  // off at multiplier 0
   int32_t dry_allowed_length = 2, dry_penalty_last_n = -1;  // -1: all
-  std::vector<std::vector<TokenId>> dry_breakers;           // token sequences that end a match
+  std::vector<std::vector<TokenId>> dry_breakers = {};      // token sequences that end a match
   float repeat_penalty = 1.0f, frequency_penalty = 0.0f, presence_penalty = 0.0f;
   int32_t penalty_last_n = 64;  // -1: all, 0: off
   int32_t mirostat = 0;         // 0 or 2
   float mirostat_tau = 5.0f, mirostat_eta = 0.1f;
-  std::map<TokenId, float> logit_bias;  // -infinity forbids; ids outside the vocabulary are ignored
+  std::map<TokenId, float> logit_bias =
+      {};  // -infinity forbids; ids outside the vocabulary are ignored
   uint64_t seed = 0;
   int32_t min_keep = 1;  // no filter leaves fewer candidates
 };
