@@ -46,24 +46,34 @@ Result<ChatFormat> ChatFormat::create(const gguf::Metadata& metadata,
   return format;
 }
 
+Result<std::string> ChatFormat::render(const ChatView& view, int64_t unix_time_s,
+                                       std::vector<text::TextSpan>* generated) const {
+  const text::Vocabulary& vocabulary = tokenizer_->vocabulary();
+  Json context = {{"messages", Json::parse(view.messages, nullptr, false)},
+                  {"bos_token", token_text(*tokenizer_, vocabulary.bos)},
+                  {"eos_token", token_text(*tokenizer_, vocabulary.eos)},
+                  {"add_generation_prompt", view.add_generation_prompt}};
+  if (!view.tools.empty()) context["tools"] = Json::parse(view.tools, nullptr, false);
+  if (!context["messages"].is_array()) return errorf("the messages are not a list in JSON");
+  // Templates that know no system message get it with the first user message.
+  GEIST_ASSIGN(const std::string folded,
+               text::fold_system_message(
+                   template_, context.dump(-1, ' ', false, Json::error_handler_t::replace)));
+  auto text = template_.render(folded, unix_time_s, {}, generated);
+  if (!text.ok()) return Error{"the model's chat template: " + text.error().message};
+  return text;
+}
+
 Result<std::vector<text::TokenId>> ChatFormat::prompt(std::span<const ChatMessage> messages,
                                                       int64_t unix_time_s) const {
   Json list = Json::array();
   for (const ChatMessage& message : messages) {
     list.push_back({{"role", message.role}, {"content", message.content}});
   }
-  const text::Vocabulary& vocabulary = tokenizer_->vocabulary();
-  const Json context = {{"messages", list},
-                        {"bos_token", token_text(*tokenizer_, vocabulary.bos)},
-                        {"eos_token", token_text(*tokenizer_, vocabulary.eos)},
-                        {"add_generation_prompt", true}};
-  // Templates that know no system message get it with the first user message.
-  GEIST_ASSIGN(const std::string folded,
-               text::fold_system_message(
-                   template_, context.dump(-1, ' ', false, Json::error_handler_t::replace)));
-  const auto text = template_.render(folded, unix_time_s);
-  if (!text.ok()) return Error{"the model's chat template: " + text.error().message};
-  return encode_prompt(*tokenizer_, *text);
+  const ChatView view{.messages = list.dump(-1, ' ', false, Json::error_handler_t::replace),
+                      .tools = {}};
+  GEIST_ASSIGN(const std::string text, render(view, unix_time_s));
+  return encode_prompt(*tokenizer_, text);
 }
 
 }  // namespace geist::engine

@@ -19,6 +19,13 @@ struct ChatMessage {
   std::string content;
 };
 
+// What a template is given.
+struct ChatView {
+  std::string messages;  // JSON: a list of messages in OpenAI's form
+  std::string tools;     // JSON: a list of tools; empty: none
+  bool add_generation_prompt = true;
+};
+
 class ChatFormat {
  public:
   // Refers to tokenizer, which must live as long. Fails when the file's template does not parse.
@@ -30,6 +37,12 @@ class ChatFormat {
   // with its own words.
   Result<std::vector<text::TokenId>> prompt(std::span<const ChatMessage> messages,
                                             int64_t unix_time_s) const;
+
+  // The text of a conversation, byte for byte; generated: null, or where the template's {%
+  // generation %} blocks stand in it.
+  Result<std::string> render(const ChatView& view, int64_t unix_time_s,
+                             std::vector<text::TextSpan>* generated = nullptr) const;
+  bool marks_generation() const { return template_.marks_generation(); }
 
   // Whether the file carries a template.
   bool from_model() const { return from_model_; }

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 
@@ -18,6 +19,10 @@ struct RenderLimits {
   uint64_t memory_bytes_max = 128ull << 20;  // all values made during one rendering
   uint64_t output_bytes_max = 32ull << 20;
   uint64_t depth_max = 400;  // nested evaluations, macro calls and values
+};
+
+struct TextSpan {
+  size_t begin = 0, end = 0;
 };
 
 class ChatTemplate {
@@ -31,8 +36,12 @@ class ChatTemplate {
   // context: a JSON object of variables (messages, tools, bos_token, add_generation_prompt, ...);
   // the order of its keys is kept. unix_time_s is what strftime_now sees (UTC): the caller's clock,
   // so that a journal can replay it. raise_exception() and exceeded limits are errors.
+  // generated: null, or where to put what {% generation %} blocks printed, in order.
   Result<std::string> render(std::string_view context_json, int64_t unix_time_s,
-                             const RenderLimits& limits = {}) const;
+                             const RenderLimits& limits = {},
+                             std::vector<TextSpan>* generated = nullptr) const;
+  // Whether it has {% generation %} blocks, which name an assistant's words.
+  bool marks_generation() const;
 
  private:
   struct Impl;

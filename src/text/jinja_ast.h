@@ -88,8 +88,9 @@ enum class StatementKind : uint8_t {
   kMacro,
   kCallBlock,  // value is the call, body its caller()
   kFilterBlock,
-  kWith,   // targets[i] = values[i] around body
-  kScope,  // generation and block: a body with variables of its own
+  kWith,        // targets[i] = values[i] around body
+  kScope,       // block: a body with variables of its own
+  kGeneration,  // the same, and what it prints is an assistant's
   kDo,
   kBreak,
   kContinue,
@@ -135,6 +136,7 @@ struct Program {
   std::deque<Statement> statements;
   std::vector<std::string_view> symbols;
   Symbol loop = 0, caller = 0, varargs = 0, kwargs = 0;
+  bool marks_generation = false;
   Body body;
 };
 

@@ -109,7 +109,9 @@ Value Interpreter::take_output(size_t start) {
 
 Value Interpreter::capture(const Body& body, Scope& scope) {
   const size_t start = output_.size();
+  ++captures_;
   execute(body, scope);
+  --captures_;
   return take_output(start);
 }
 
@@ -169,6 +171,8 @@ Interpreter::Flow Interpreter::execute(const Statement& s, Scope& scope) {
       break;
     case StatementKind::kScope:
       return execute(s.body, *new_scope(scope));
+    case StatementKind::kGeneration:
+      return execute_generation(s, scope);
     case StatementKind::kDo:
       evaluate(*s.value, scope);
       break;
@@ -186,6 +190,14 @@ Interpreter::Flow Interpreter::execute_if(const Statement& s, Scope& scope) {
     if (!heap.spend(1)) return Flow::kNormal;
   }
   return execute(s.otherwise, scope);
+}
+
+// Inside a macro or a set block nothing is marked: where that text comes to stand is not known yet.
+Interpreter::Flow Interpreter::execute_generation(const Statement& s, Scope& scope) {
+  const size_t begin = output_.size();
+  const Flow flow = execute(s.body, *new_scope(scope));
+  if (captures_ == 0 && output_.size() > begin) generated_.push_back({begin, output_.size()});
+  return flow;
 }
 
 void Interpreter::execute_with(const Statement& s, Scope& scope) {
@@ -315,7 +327,9 @@ Value Interpreter::call(const Value& callee, const Arguments& arguments) {
     const Nesting nesting(heap);
     if (!nesting) return {};
     const size_t start = output_.size();
+    ++captures_;
     run_loop(*loop.statement, arguments.positional[0], *loop.scope, loop.depth0 + 1);
+    --captures_;
     return take_output(start);
   }
   if (callee.kind() != Kind::kCallable) {

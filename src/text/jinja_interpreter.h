@@ -3,8 +3,10 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/result.h"
+#include "text/chat_template.h"
 #include "text/jinja_ast.h"
 #include "text/jinja_call.h"
 #include "text/jinja_value.h"
@@ -57,6 +59,8 @@ class Interpreter {
 
   // The output; meaningless when the heap has failed. Call once.
   std::string render(const Value& context);
+  // Where {% generation %} blocks printed, in order.
+  const std::vector<TextSpan>& generated() const { return generated_; }
 
   Value call(const Value& callee, const Arguments& arguments);
   Value call_filter(std::string_view name, const Value& input, const Arguments& arguments);
@@ -90,6 +94,7 @@ class Interpreter {
   std::span<const Value> filtered(const Statement& statement, std::span<const Value> items,
                                   Scope& scope);
   void execute_with(const Statement& statement, Scope& scope);
+  Flow execute_generation(const Statement& statement, Scope& scope);
   void execute_call_block(const Statement& statement, Scope& scope);
   void print(const Value& value);
   // Runs the body and takes what it printed out of the output.
@@ -122,6 +127,8 @@ class Interpreter {
   Value* root_ = nullptr;  // the template's own variables and the context's, by symbol
   Scope root_scope_;
   std::string output_;
+  std::vector<TextSpan> generated_;
+  int captures_ = 0;  // around what is executed: its output is taken out again
 };
 
 // --- The fixed tables of names

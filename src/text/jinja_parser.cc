@@ -303,7 +303,9 @@ class Parser {
   }
 
   const Statement* scope_statement(std::string_view end) {
-    Statement* const node = make(StatementKind::kScope);
+    Statement* const node =
+        make(end == "endblock" ? StatementKind::kScope : StatementKind::kGeneration);
+    program_.marks_generation |= end == "endgeneration";
     next();
     if (end == "endblock") expect_name();
     node->body = body_until(end);

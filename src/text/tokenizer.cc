@@ -114,7 +114,8 @@ struct Tokenizer::Impl {
   void partition(std::string_view text, bool parse_special, const Fragment& fragment,
                  const Special& special) const;
   void encode_bpe(std::string_view text, bool parse_special, std::vector<TokenId>& out) const;
-  void encode_spm(std::string_view text, bool parse_special, std::vector<TokenId>& out) const;
+  void encode_spm(std::string_view text, const EncodeOptions& options,
+                  std::vector<TokenId>& out) const;
   void encode_wordpiece(std::string_view text, bool parse_special, std::vector<TokenId>& out) const;
 };
 
@@ -233,13 +234,14 @@ void Tokenizer::Impl::encode_bpe(std::string_view text, bool parse_special,
       [&](TokenId id) { out.push_back(id); });
 }
 
-void Tokenizer::Impl::encode_spm(std::string_view text, bool parse_special,
+void Tokenizer::Impl::encode_spm(std::string_view text, const EncodeOptions& options,
                                  std::vector<TokenId>& out) const {
   WordEncoder<SpmModel> words(*spm, text.size(), out);
-  bool spaced = vocabulary.add_space_prefix;  // a space goes in front of the next fragment
+  // A space goes in front of the next fragment.
+  bool spaced = vocabulary.add_space_prefix && !options.continues;
   std::string first;
   partition(
-      text, parse_special,
+      text, options.parse_special,
       [&](std::string_view fragment) {
         size_t begin = 0;
         if (spaced) {
@@ -299,7 +301,7 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOption
       impl_->encode_bpe(text, options.parse_special, out);
       break;
     case TokenizerKind::kSentencePiece:
-      impl_->encode_spm(text, options.parse_special, out);
+      impl_->encode_spm(text, options, out);
       break;
     case TokenizerKind::kWordPiece:
       impl_->encode_wordpiece(text, options.parse_special, out);

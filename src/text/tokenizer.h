@@ -58,6 +58,7 @@ struct EncodeOptions {
   bool add_special = true;  // BOS/EOS (CLS/SEP) as the vocabulary asks
   bool parse_special =
       false;  // control tokens' text in the input becomes their ids. User-defined tokens always do.
+  bool continues = false;  // the text goes on from other text: SPM puts no space in front of it
 };
 
 class Tokenizer {
