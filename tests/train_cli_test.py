@@ -280,7 +280,7 @@ class Generate(Case):
         first, same, other = map(self.files, folders)
         self.assertEqual(first, same)
         self.assertNotEqual(first["sft.jsonl"], other["sft.jsonl"])
-        self.assertEqual(len(first), 13)
+        self.assertEqual(len(first), 25)
         self.assertEqual(first["base.txt"].count(b"<|endoftext|>\n"), 50)
         for name, contents in first.items():
             if name.endswith(".jsonl"):
@@ -296,10 +296,11 @@ class Generate(Case):
         for line in (folder / "sft.jsonl").read_text().splitlines():
             chat = json.loads(line)
             said = self.geist("render", tok, input=line.encode()).stdout.decode()
-            self.assertEqual(said.count("<|im_end|>"), 3 if "tools" in chat else 2)
-            if "tool_calls" in chat["messages"][1]:
+            system = "tools" in chat and chat["messages"][0]["role"] != "system"
+            self.assertEqual(said.count("<|im_end|>"), len(chat["messages"]) + system)
+            if "tool_calls" in chat["messages"][-1]:
                 call = said.split("<tool_call>")[-1].split("</tool_call>")[0]
-                wanted = chat["messages"][1]["tool_calls"][0]["function"]
+                wanted = chat["messages"][-1]["tool_calls"][0]["function"]
                 self.assertEqual(json.loads(call), {"name": wanted["name"],
                                                     "arguments": json.loads(wanted["arguments"])})
                 calls += 1

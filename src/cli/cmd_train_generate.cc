@@ -44,7 +44,8 @@ void add_split(const Options& o, Split split, std::vector<Output>* files) {
                       return train::make_document(split, random) + "<|endoftext|>";
                     }});
   files->push_back({"sft" + tail + ".jsonl", count(o.chats), [split](RandomStream& random) {
-                      return train::chat_line(any_problem(split, random));
+                      return train::chat_line(
+                          train::with_context(any_problem(split, random), split, random));
                     }});
   files->push_back({"pairs" + tail + ".jsonl", count(o.pairs), [split](RandomStream& random) {
                       return train::pair_line(any_problem(split, random));
@@ -59,11 +60,13 @@ std::vector<Output> outputs(const Options& o) {
                      return train::eval_line(
                          train::make_problem(train::Skill::kArithmetic, Split::kTrain, random));
                    }});
-  for (const train::Skill skill : train::kSkills)
-    files.push_back({"eval/" + std::string(train::skill_name(skill)) + ".jsonl", o.held_out,
-                     [skill](RandomStream& random) {
-                       return train::eval_line(train::make_problem(skill, Split::kHeldOut, random));
-                     }});
+  for (const Split split : {Split::kHeldOut, Split::kNewWording})
+    for (const train::Skill skill : train::kSkills)
+      files.push_back({(split == Split::kHeldOut ? "eval/" : "eval-new-wording/") +
+                           std::string(train::skill_name(skill)) + ".jsonl",
+                       o.held_out, [skill, split](RandomStream& random) {
+                         return train::eval_line(train::make_problem(skill, split, random));
+                       }});
   return files;
 }
 
@@ -82,6 +85,7 @@ Status generate(const Options& o) {
   const CatchInterrupt catching;
   std::error_code failed;
   fs::create_directories(fs::path(o.folder) / "eval", failed);
+  if (!failed) fs::create_directories(fs::path(o.folder) / "eval-new-wording", failed);
   if (failed) return errorf("%s: cannot be made: %s", o.folder.c_str(), failed.message().c_str());
   const std::vector<Output> files = outputs(o);
   uint64_t total = 0, done = 0;

@@ -4,7 +4,6 @@
 
 #include "base/check.h"
 #include "train/world_skills.h"
-#include "train/world_words.h"
 
 // The frame around the makers of problems: splits, stories, documents, and lines of JSON.
 
@@ -20,24 +19,45 @@ Json with_tools(const Problem& problem, Json line) {
   return line;
 }
 
-Json user_turn(const Problem& problem) { return {{"role", "user"}, {"content", problem.prompt}}; }
+Json message_json(const Message& message) {
+  if (message.calls.empty()) return {{"role", message.role}, {"content", message.content}};
+  Json calls = Json::array();
+  for (const ToolCall& call : message.calls)
+    calls.push_back(
+        {{"type", "function"}, {"function", {{"name", call.name}, {"arguments", call.arguments}}}});
+  return {{"role", message.role}, {"content", nullptr}, {"tool_calls", calls}};
+}
 
-Json assistant_turn(const Problem& problem) {
-  if (problem.skill != Skill::kTool) return {{"role", "assistant"}, {"content", problem.answer}};
-  const Json check = Json::parse(problem.check);
-  return {{"role", "assistant"},
-          {"content", nullptr},
-          {"tool_calls",
-           Json::array({{{"type", "function"},
-                         {"function",
-                          {{"name", check["name"]}, {"arguments", check["arguments"].dump()}}}}})}};
+Json messages_json(const Problem& problem) {
+  Json list = Json::array();
+  for (const Message& message : problem.messages) list.push_back(message_json(message));
+  return list;
+}
+
+Message answer_of(const Problem& p) {
+  return {"assistant", p.calls.empty() ? p.answer : std::string(), p.calls};
+}
+
+// A problem and its answer as plain text.
+std::string written(const Problem& p) {
+  std::string text = p.tools.empty() ? "" : "Tools: " + p.tools + "\n";
+  for (const Message& m : p.messages) {
+    text += m.role == "system"      ? "Rule: "
+            : m.role == "user"      ? "Question: "
+            : m.role == "assistant" ? "Reply: "
+                                    : "Result: ";
+    for (const ToolCall& call : m.calls) text += call.name + " " + call.arguments;
+    text += m.content + "\n";
+  }
+  return text + "Reply: " + p.answer + "\n";
 }
 
 }  // namespace
 
 std::string_view skill_name(Skill skill) {
-  constexpr std::string_view kNames[] = {"arithmetic", "lookup",  "unanswerable",
-                                         "tool",       "no_tool", "form"};
+  constexpr std::string_view kNames[] = {"arithmetic", "lookup",    "unanswerable",
+                                         "tool",       "no_tool",   "form",
+                                         "system",     "follow_up", "tool_result"};
   return kNames[static_cast<size_t>(skill)];
 }
 
@@ -63,6 +83,12 @@ Problem make_problem(Skill skill, Split split, RandomStream& random) {
       return make_no_tool(split, random);
     case Skill::kForm:
       return make_form(split, random);
+    case Skill::kSystem:
+      return make_system(split, random);
+    case Skill::kFollowUp:
+      return make_follow_up(split, random);
+    case Skill::kToolResult:
+      return make_tool_result(split, random);
   }
   GEIST_CHECK(false);
 }
@@ -75,7 +101,7 @@ std::string make_story(Split split, RandomStream& random, std::string* key) {
     s["place"] = pick(places(), random);
     s["thing"] = pick(things(), random);
     *key = "story " + s["hero"] + " " + s["friend"] + " " + s["place"] + " " + s["thing"];
-  } while (split_of(*key) != split || s["hero"] == s["friend"]);
+  } while (split_of(*key) != contents_of(split) || s["hero"] == s["friend"]);
   s["job"] = pick(jobs(), random);
   s["trait"] = pick(traits(), random);
   s["animal"] = pick(animals(), random);
@@ -105,38 +131,57 @@ std::string make_story(Split split, RandomStream& random, std::string* key) {
       "$food with $friend.} {From that day on they were friends.|Then they all went home.|That "
       "night "
       "$hero slept well.}",
-      s, random);
+      s, wording_of(split), random);
 }
 
 std::string make_document(Split split, RandomStream& random) {
   std::string key;
-  const uint64_t kind = random.next_below(8);
-  if (kind < 4) return make_story(split, random, &key) + "\n";
+  const uint64_t kind = random.next_below(16);
+  if (kind < 6) return make_story(split, random, &key) + "\n";
   std::string text;
-  if (kind < 6) {
+  if (kind < 9) {
     const uint64_t count = 2 + random.next_below(3);
     for (uint64_t i = 0; i < count; ++i) {
       const Problem p = make_arithmetic(split, random);
-      text += p.prompt + "\n" + p.answer + "\n";
+      text += p.messages[0].content + "\n" + p.answer + "\n";
     }
     return text;
   }
-  constexpr Skill kSpoken[] = {Skill::kLookup, Skill::kUnanswerable, Skill::kForm};
-  for (int i = 0; i < 2; ++i) {
-    const Problem p = make_problem(kSpoken[random.next_below(3)], split, random);
-    text += "Question: " + p.prompt + "\nReply: " + p.answer + "\n";
-  }
+  constexpr Skill kSpoken[] = {Skill::kLookup, Skill::kUnanswerable, Skill::kForm, Skill::kSystem,
+                               Skill::kFollowUp};
+  constexpr Skill kCalled[] = {Skill::kTool, Skill::kNoTool, Skill::kToolResult};
+  if (kind < 11)
+    return written(make_problem(kCalled[random.next_below(std::size(kCalled))], split, random));
+  for (int i = 0; i < 2; ++i)
+    text += written(make_problem(kSpoken[random.next_below(std::size(kSpoken))], split, random));
   return text;
 }
 
+Problem with_context(Problem problem, Split split, RandomStream& random) {
+  std::vector<Message> before;
+  if (problem.messages[0].role != "system" && random.next_below(6) == 0)
+    before.push_back({"system", expand("{You are Geist.|You are a helpful assistant.|You are "
+                                       "Geist, a small assistant.|Help the user.}",
+                                       {}, Wording::kCommon, random)});
+  constexpr Skill kShort[] = {Skill::kArithmetic, Skill::kLookup, Skill::kForm};
+  if (problem.messages[0].role != "system" && problem.tools.empty() && random.next_below(4) == 0) {
+    const Problem other = make_problem(kShort[random.next_below(std::size(kShort))], split, random);
+    before.insert(before.end(), other.messages.begin(), other.messages.end());
+    before.push_back(answer_of(other));
+    problem.keys.insert(problem.keys.end(), other.keys.begin(), other.keys.end());
+  }
+  problem.messages.insert(problem.messages.begin(), before.begin(), before.end());
+  return problem;
+}
+
 std::string chat_line(const Problem& problem) {
-  return with_tools(problem,
-                    {{"messages", Json::array({user_turn(problem), assistant_turn(problem)})}})
-      .dump();
+  Json messages = messages_json(problem);
+  messages.push_back(message_json(answer_of(problem)));
+  return with_tools(problem, {{"messages", messages}}).dump();
 }
 
 std::string pair_line(const Problem& problem) {
-  return with_tools(problem, {{"prompt", Json::array({user_turn(problem)})},
+  return with_tools(problem, {{"prompt", messages_json(problem)},
                               {"chosen", problem.answer},
                               {"rejected", problem.worse}})
       .dump();
@@ -144,7 +189,7 @@ std::string pair_line(const Problem& problem) {
 
 std::string eval_line(const Problem& problem) {
   return with_tools(problem, {{"skill", skill_name(problem.skill)},
-                              {"messages", Json::array({user_turn(problem)})},
+                              {"messages", messages_json(problem)},
                               {"answer", problem.answer},
                               {"check", Json::parse(problem.check)},
                               {"keys", problem.keys}})

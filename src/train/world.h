@@ -1,12 +1,17 @@
 // The data of a small mind, made by rule: little stories, arithmetic with worked steps, questions
 // on a given passage (some of which it cannot answer), calls of tools that the system prompt
-// describes, and answers in a wanted form. Everything is a function of a seed.
+// describes and what they gave, answers in a wanted form, rules of a system message, and turns that
+// refer to earlier ones. Everything is a function of a seed.
 //
-// Held out by construction: what a problem is about (the sum, each fact of a passage, the tool and
-// its arguments, the words to be put in a form, the people of a story) is spelled as a key, and a
-// hash of the key says whether it belongs to training or is held out. A problem for one side is
-// drawn until its keys fall there, so no key of a held-out problem can occur in training data of
-// any kind or seed.
+// Held out by construction, in two senses:
+// - Contents. What a problem is about (the sum, each fact of a passage, the tool and its arguments,
+//   the words to be put in a form, the people of a story) is spelled as a key, and a hash of the
+//   key says whether it belongs to training or is held out. A problem for one side is drawn until
+//   its keys fall there, so no key of a held-out problem occurs in training data of any kind or
+//   seed: not that sum, not one sentence that states that fact. Words and the wordings of sentences
+//   and questions are shared.
+// - Wordings. Split::kNewWording has held-out contents in wordings that are reserved for it: no
+//   question, request or sentence of a passage of it is made from a template that training has.
 #pragma once
 
 #include <cstdint>
@@ -18,22 +23,43 @@
 
 namespace geist::train {
 
-enum class Split : uint8_t { kTrain, kHeldOut };
-enum class Skill : uint8_t { kArithmetic, kLookup, kUnanswerable, kTool, kNoTool, kForm };
-inline constexpr Skill kSkills[] = {Skill::kArithmetic, Skill::kLookup, Skill::kUnanswerable,
-                                    Skill::kTool,       Skill::kNoTool, Skill::kForm};
+enum class Split : uint8_t { kTrain, kHeldOut, kNewWording };
+enum class Skill : uint8_t {
+  kArithmetic,
+  kLookup,
+  kUnanswerable,
+  kTool,
+  kNoTool,
+  kForm,
+  kSystem,      // a rule in the system message
+  kFollowUp,    // a second question on a passage
+  kToolResult,  // say what a tool gave
+};
+inline constexpr Skill kSkills[] = {Skill::kArithmetic, Skill::kLookup,   Skill::kUnanswerable,
+                                    Skill::kTool,       Skill::kNoTool,   Skill::kForm,
+                                    Skill::kSystem,     Skill::kFollowUp, Skill::kToolResult};
 std::string_view skill_name(Skill skill);
 
-// One key in eight is held out.
+// kTrain or kHeldOut: one key in eight is held out.
 Split split_of(std::string_view key);
 
-// One turn that can be graded.
+struct ToolCall {
+  std::string name, arguments;  // arguments: a JSON object
+};
+
+struct Message {
+  std::string role, content;  // "system", "user", "assistant", "tool"
+  std::vector<ToolCall> calls = {};
+};
+
+// A conversation up to the turn that can be graded.
 struct Problem {
   Skill skill = Skill::kArithmetic;
   std::vector<std::string> keys;  // what it is about
   std::string tools;              // a JSON list in OpenAI's form, or empty
-  std::string prompt;             // what the user says
+  std::vector<Message> messages;  // up to the answer
   std::string answer;             // a right answer; of kTool: what a model writes, markers included
+  std::vector<ToolCall> calls;    // of the right answer
   std::string worse;              // a wrong one that looks like it, for pairs
   std::string check;              // a JSON object for grade() (train/world_grader.h)
 };
@@ -44,8 +70,12 @@ Problem make_problem(Skill skill, Split split, RandomStream& random);
 // A story of a few sentences whose key belongs to `split`; the key goes to *key.
 std::string make_story(Split split, RandomStream& random, std::string* key);
 
-// A document for pre-training: a story, sums, or a passage with questions and answers.
+// A document for pre-training: a story, sums, or problems of the other skills, written down.
 std::string make_document(Split split, RandomStream& random);
+
+// The same problem further on in a conversation, now and then: behind a system message that asks
+// for nothing in particular, behind another problem and its answer.
+Problem with_context(Problem problem, Split split, RandomStream& random);
 
 // Lines of JSON, without the newline.
 // {"messages": [...], "tools": [...]} with the answer as the assistant's message (OpenAI's form).

@@ -2,14 +2,29 @@
 #pragma once
 
 #include "train/world.h"
+#include "train/world_words.h"
 
 namespace geist::train {
+
+// The side on which keys of this split must fall, and the wordings it has.
+inline Split contents_of(Split split) {
+  return split == Split::kTrain ? Split::kTrain : Split::kHeldOut;
+}
+inline Wording wording_of(Split split) {
+  return split == Split::kNewWording ? Wording::kReserved : Wording::kCommon;
+}
+
+// {"kind": kind, "value": value}, for grade().
+std::string check_of(std::string_view kind, const std::string& value);
 
 Problem make_arithmetic(Split split, RandomStream& random);
 Problem make_lookup(Split split, RandomStream& random);
 Problem make_unanswerable(Split split, RandomStream& random);
+Problem make_follow_up(Split split, RandomStream& random);
 Problem make_tool_call(Split split, RandomStream& random);
 Problem make_no_tool(Split split, RandomStream& random);
+Problem make_tool_result(Split split, RandomStream& random);
 Problem make_form(Split split, RandomStream& random);
+Problem make_system(Split split, RandomStream& random);
 
 }  // namespace geist::train

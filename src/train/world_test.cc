@@ -6,6 +6,7 @@
 #include <set>
 
 #include "train/world_grader.h"
+#include "train/world_words.h"
 
 namespace geist::train {
 namespace {
@@ -22,12 +23,18 @@ TEST(World, RightAnswersPassAndWorseOnesFail) {
   RandomStream random(1, "world test");
   for (const Skill skill : kSkills) {
     for (int i = 0; i < 2000; ++i) {
-      const Problem p = make_problem(skill, i % 4 == 0 ? Split::kHeldOut : Split::kTrain, random);
-      EXPECT_TRUE(graded(p.check, p.answer).right) << p.prompt << "\n" << p.answer;
-      EXPECT_FALSE(graded(p.check, p.worse).right) << p.prompt << "\n" << p.worse;
+      const Problem p = make_problem(skill, static_cast<Split>(i % 3), random);
+      EXPECT_TRUE(graded(p.check, p.answer).right) << eval_line(p) << "\n" << p.answer;
+      EXPECT_FALSE(graded(p.check, p.worse).right) << eval_line(p) << "\n" << p.worse;
       EXPECT_FALSE(graded(p.check, "").right);
       EXPECT_EQ(skill, p.skill);
-      EXPECT_EQ(p.tools.empty(), skill != Skill::kTool && skill != Skill::kNoTool);
+      EXPECT_EQ(p.tools.empty(),
+                skill != Skill::kTool && skill != Skill::kNoTool && skill != Skill::kToolResult);
+      EXPECT_EQ(p.messages.back().role, skill == Skill::kToolResult ? "tool" : "user");
+      for (const Message& m : p.messages)
+        EXPECT_EQ(m.content.find_first_of("${|"),
+                  skill == Skill::kToolResult && m.role == "tool" ? 0 : std::string::npos)
+            << m.content;  // templates are filled in
     }
   }
 }
@@ -45,7 +52,9 @@ TEST(World, HeldOutKeysNeverOccurInTraining) {
           ASSERT_EQ(split_of(key), split) << key;
           (split == Split::kTrain ? train_keys : held_keys).insert(key);
         }
-        (split == Split::kTrain ? train_prompts : held_prompts).insert(p.prompt + p.tools);
+        std::string asked = p.tools;
+        for (const Message& m : p.messages) asked += "\n" + m.content;
+        (split == Split::kTrain ? train_prompts : held_prompts).insert(asked);
       }
     }
     std::string key;
@@ -57,6 +66,72 @@ TEST(World, HeldOutKeysNeverOccurInTraining) {
   for (const std::string& key : held_keys) EXPECT_FALSE(train_keys.contains(key)) << key;
   for (const std::string& prompt : held_prompts) EXPECT_FALSE(train_prompts.contains(prompt));
   EXPECT_GT(held_prompts.size(), 10'000u);  // and there are many different ones
+}
+
+// The sentences that the user and the system say, with "_" for every word and name that is filled
+// in and for every number.
+void add_templates(const Problem& p, std::set<std::string>* out) {
+  static const std::set<std::string, std::less<>> kFilled = [] {
+    std::set<std::string, std::less<>> all;
+    for (const WordList list : {places(), colours(), animals(), foods(), things(), jobs()})
+      all.insert(list.begin(), list.end());
+    for (const auto first : first_syllables())
+      for (const auto last : last_syllables()) all.insert(std::string(first) + std::string(last));
+    return all;
+  }();
+  for (const Message& m : p.messages) {
+    if (m.role == "assistant" || m.role == "tool") continue;
+    std::string sentence, word;
+    for (const char c : m.content + "\n") {
+      if ((c | 32) >= 'a' && (c | 32) <= 'z') {
+        word += c;
+        continue;
+      }
+      sentence += kFilled.contains(word) ? "_" : word;
+      word.clear();
+      if (c >= '0' && c <= '9') {
+        if (!sentence.ends_with('_')) sentence += '_';
+      } else if (c == '.' || c == '\n' || c == '?') {
+        if (sentence.find_first_not_of("_ ,") != std::string::npos) out->insert(sentence);
+        sentence.clear();
+      } else if (c != ' ' || !sentence.empty()) {
+        sentence += c;
+      }
+    }
+  }
+}
+
+TEST(World, ReservedWordingsNeverOccurInTraining) {
+  RandomStream random(4, "world test");
+  for (const Skill skill : kSkills) {
+    std::set<std::string> train, reserved;
+    for (int i = 0; i < 3000; ++i) {
+      add_templates(make_problem(skill, Split::kTrain, random), &train);
+      add_templates(make_problem(skill, Split::kNewWording, random), &reserved);
+    }
+    EXPECT_GE(reserved.size(), 1u) << skill_name(skill);
+    for (const std::string& sentence : reserved)
+      EXPECT_FALSE(train.contains(sentence)) << skill_name(skill) << ": " << sentence;
+  }
+}
+
+TEST(World, ContextComesBeforeAndChangesNothing) {
+  RandomStream random(5, "world test");
+  int with_system = 0, with_turns = 0;
+  for (int i = 0; i < 2000; ++i) {
+    const Problem p =
+        make_problem(kSkills[random.next_below(std::size(kSkills))], Split::kHeldOut, random);
+    const Problem q = with_context(p, Split::kHeldOut, random);
+    ASSERT_GE(q.messages.size(), p.messages.size());
+    EXPECT_EQ(q.answer, p.answer);
+    EXPECT_EQ(q.messages.back().content, p.messages.back().content);
+    with_system += q.messages[0].role == "system" && p.messages[0].role != "system";
+    with_turns += q.messages.size() > p.messages.size() + 1;
+    for (const std::string& key : q.keys) EXPECT_EQ(split_of(key), Split::kHeldOut) << key;
+    for (size_t k = 1; k < q.messages.size(); ++k) EXPECT_NE(q.messages[k].role, "system");
+  }
+  EXPECT_GT(with_system, 100);
+  EXPECT_GT(with_turns, 100);
 }
 
 TEST(World, OneKeyInEightIsHeldOut) {
@@ -75,7 +150,7 @@ TEST(World, ASeedSaysEverything) {
   }
   EXPECT_EQ(text_a, text_b);
   EXPECT_NE(text_a, text_c);
-  EXPECT_EQ(text_a.find_first_of("${|}"), std::string::npos);  // templates are filled in
+  EXPECT_EQ(text_a.find_first_of("$|"), std::string::npos);  // templates are filled in
 }
 
 TEST(World, LinesAreWhatTheTrainersRead) {
@@ -83,8 +158,8 @@ TEST(World, LinesAreWhatTheTrainersRead) {
   for (const Skill skill : kSkills) {
     const Problem p = make_problem(skill, Split::kTrain, random);
     const Json chat = Json::parse(chat_line(p));
-    ASSERT_EQ(chat["messages"].size(), 2u);
-    const Json& turn = chat["messages"][1];
+    ASSERT_EQ(chat["messages"].size(), p.messages.size() + 1);
+    const Json& turn = chat["messages"].back();
     EXPECT_EQ(turn["role"], "assistant");
     EXPECT_EQ(turn.contains("tool_calls"), skill == Skill::kTool);
     EXPECT_EQ(chat.contains("tools"), !p.tools.empty());

@@ -1,10 +1,9 @@
 // Calls of tools: the system prompt describes two or three, the user wants what one of them does,
-// or what none of them does.
+// or what none of them does; and what to say when a tool has answered.
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "train/world_skills.h"
-#include "train/world_words.h"
 
 namespace geist::train {
 namespace {
@@ -18,6 +17,8 @@ struct Parameter {
 struct Tool {
   std::string_view name, description, ask;  // ask: a template over the parameters
   std::vector<Parameter> parameters;
+  std::string_view result, result_kind;  // the key of what it gives, and which words; or "ok"
+  std::string_view report;               // over the parameters and $result
 };
 
 const std::vector<Tool>& tools() {
@@ -25,38 +26,66 @@ const std::vector<Tool>& tools() {
       {"get_weather",
        "Tells the weather at a place.",
        "{What is the weather at the $place?|Is it raining at the $place?|How is the weather at the "
-       "$place today?}",
-       {{"place", "place"}}},
+       "$place today?||Do I need a coat at the $place?|Tell me the weather at the $place.}",
+       {{"place", "place"}},
+       "weather",
+       "weather",
+       "The weather at the $place is $result."},
       {"set_timer",
        "Sets a timer.",
        "{Set a timer for $minutes minutes.|Wake me in $minutes minutes.|Start a timer of $minutes "
-       "minutes.}",
-       {{"minutes", "number"}}},
+       "minutes.||Ring when $minutes minutes have passed.}",
+       {{"minutes", "number"}},
+       "ok",
+       "",
+       "The timer is set for $minutes minutes."},
       {"send_message",
        "Sends a message to a person.",
-       "{Send a message to $to that says: $text.|Write to $to: $text.|Tell $to this: $text.}",
-       {{"to", "name"}, {"text", "text"}}},
+       "{Send a message to $to that says: $text.|Write to $to: $text.|Tell $to this: $text.||Let "
+       "$to know: $text.}",
+       {{"to", "name"}, {"text", "text"}},
+       "ok",
+       "",
+       "I have told $to."},
       {"buy",
        "Buys some food.",
-       "{Buy $count $food.|Please order $count $food.|I need $count $food, get them for me.}",
-       {{"food", "food"}, {"count", "number"}}},
+       "{Buy $count $food.|Please order $count $food.|I need $count $food, get them for me.||Go "
+       "and get me $count $food.}",
+       {{"food", "food"}, {"count", "number"}},
+       "price",
+       "number",
+       "I have bought $count $food for $result coins."},
       {"find_person",
        "Finds where a person is.",
-       "{Where is $name now?|Find $name for me.|Can you find $name?}",
-       {{"name", "name"}}},
+       "{Where is $name now?|Find $name for me.|Can you find $name?||I am looking for $name.}",
+       {{"name", "name"}},
+       "place",
+       "place",
+       "$name is at the $result."},
       {"paint",
        "Paints a thing in a colour.",
-       "{Paint the $thing $colour.|Make the $thing $colour.|I want the $thing to be $colour.}",
-       {{"thing", "thing"}, {"colour", "colour"}}},
+       "{Paint the $thing $colour.|Make the $thing $colour.|I want the $thing to be $colour.||The "
+       "$thing should become $colour.}",
+       {{"thing", "thing"}, {"colour", "colour"}},
+       "ok",
+       "",
+       "The $thing is $colour now."},
       {"feed",
        "Feeds an animal.",
        "{Feed the $animal.|The $animal is hungry, give it food.|Give the $animal something to "
-       "eat.}",
-       {{"animal", "animal"}}},
+       "eat.||The $animal wants to eat.}",
+       {{"animal", "animal"}},
+       "ok",
+       "",
+       "The $animal has eaten."},
       {"play_song",
        "Plays a song about something.",
-       "{Play a song about a $topic.|I want to hear a song about a $topic.}",
-       {{"topic", "thing"}}},
+       "{Play a song about a $topic.|I want to hear a song about a $topic.||Put on some music "
+       "about a $topic.}",
+       {{"topic", "thing"}},
+       "singer",
+       "name",
+       "Now you hear a song about a $topic by $result."},
   };
   return table;
 }
@@ -68,13 +97,14 @@ std::string draw_value(std::string_view kind, RandomStream& random) {
   if (kind == "food") return pick(foods(), random);
   if (kind == "colour") return pick(colours(), random);
   if (kind == "animal") return pick(animals(), random);
+  if (kind == "weather") return pick(weathers(), random);
   if (kind == "text")
     return expand(
         "{the $thing is by the $place|bring the $thing to the $place|the $animal is hungry}",
         {{"thing", pick(things(), random)},
          {"place", pick(places(), random)},
          {"animal", pick(animals(), random)}},
-        random);
+        Wording::kCommon, random);
   return pick(things(), random);
 }
 
@@ -93,11 +123,22 @@ Json describe(const Tool& tool) {
         {"parameters", {{"type", "object"}, {"properties", properties}, {"required", required}}}}}};
 }
 
+// With spaces behind commas and colons, as chat templates print JSON.
+std::string spaced(const Json& object) {
+  std::string out = "{";
+  for (const auto& [key, value] : object.items())
+    out += (out.size() == 1 ? "\"" : ", \"") + key + "\": " + value.dump();
+  return out + "}";
+}
+
 struct Request {
   size_t tool;
-  std::string ask;
+  std::string ask, key;
+  Slots slots;
   Json arguments = Json::object(), other_arguments = Json::object();
-  std::string key;
+
+  ToolCall call() const { return {std::string(tools()[tool].name), spaced(arguments)}; }
+  ToolCall other_call() const { return {std::string(tools()[tool].name), spaced(other_arguments)}; }
 };
 
 Request draw_request(Split split, RandomStream& random) {
@@ -105,12 +146,11 @@ Request draw_request(Split split, RandomStream& random) {
     Request request;
     request.tool = random.next_below(tools().size());
     const Tool& tool = tools()[request.tool];
-    Slots slots;
     for (const Parameter& parameter : tool.parameters) {
       const std::string name(parameter.name), value = draw_value(parameter.kind, random);
       std::string other = draw_value(parameter.kind, random);
       while (other == value) other = draw_value(parameter.kind, random);
-      slots[name] = value;
+      request.slots[name] = value;
       const auto typed = [&](const std::string& v) {
         return parameter.kind == "number" ? Json(std::stoi(v)) : Json(v);
       };
@@ -118,8 +158,8 @@ Request draw_request(Split split, RandomStream& random) {
       request.other_arguments[name] = typed(other);
     }
     request.key = "call " + std::string(tool.name) + " " + request.arguments.dump();
-    if (split_of(request.key) != split) continue;
-    request.ask = expand(tool.ask, slots, random);
+    if (split_of(request.key) != contents_of(split)) continue;
+    request.ask = expand(tool.ask, request.slots, wording_of(split), random);
     return request;
   }
 }
@@ -140,42 +180,30 @@ std::string draw_list(size_t wanted, bool with, RandomStream& random) {
   return list.dump();
 }
 
-// With spaces behind commas and colons, as chat templates print JSON.
-std::string call_text(std::string_view name, const Json& arguments) {
-  std::string out = "<tool_call>{\"name\": \"" + std::string(name) + "\", \"arguments\": {";
-  bool first = true;
-  for (const auto& [key, value] : arguments.items()) {
-    out += (first ? "\"" : ", \"") + key + "\": " + value.dump();
-    first = false;
-  }
-  return out + "}}</tool_call>";
+std::string call_text(const ToolCall& call) {
+  return "<tool_call>{\"name\": \"" + call.name + "\", \"arguments\": " + call.arguments +
+         "}</tool_call>";
 }
 
 constexpr std::string_view kNoTool = "I have no tool for that.";
+constexpr std::string_view kDone = "I have done it.";
 
 }  // namespace
 
 Problem make_tool_call(Split split, RandomStream& random) {
   const Request request = draw_request(split, random);
-  const Tool& tool = tools()[request.tool];
   Problem p;
   p.skill = Skill::kTool;
   p.keys = {request.key};
   p.tools = draw_list(request.tool, true, random);
-  p.prompt = request.ask;
-  p.answer = call_text(tool.name, request.arguments);
-  switch (random.next_below(3)) {
-    case 0:
-      p.worse = call_text(tool.name, request.other_arguments);
-      break;
-    case 1:
-      p.worse = kNoTool;
-      break;
-    default:
-      p.worse = "I have done it.";
-  }
-  p.check =
-      Json{{"kind", "tool_call"}, {"name", tool.name}, {"arguments", request.arguments}}.dump();
+  p.messages = {{"user", request.ask}};
+  p.calls = {request.call()};
+  p.answer = call_text(p.calls[0]);
+  const std::string worse[] = {call_text(request.other_call()), std::string(kNoTool),
+                               std::string(kDone)};
+  p.worse = worse[random.next_below(std::size(worse))];
+  p.check = Json{{"kind", "tool_call"}, {"name", p.calls[0].name}, {"arguments", request.arguments}}
+                .dump();
   return p;
 }
 
@@ -185,11 +213,40 @@ Problem make_no_tool(Split split, RandomStream& random) {
   p.skill = Skill::kNoTool;
   p.keys = {request.key};
   p.tools = draw_list(request.tool, false, random);
-  p.prompt = request.ask;
+  p.messages = {{"user", request.ask}};
   p.answer = kNoTool;
-  p.worse = random.next_below(2) == 0 ? call_text(tools()[request.tool].name, request.arguments)
-                                      : std::string("I have done it.");
-  p.check = Json{{"kind", "exact"}, {"value", kNoTool}}.dump();
+  p.worse = random.next_below(2) == 0 ? call_text(request.call()) : std::string(kDone);
+  p.check = check_of("exact", p.answer);
+  return p;
+}
+
+// The tool gave something, or it failed: both are said as they are.
+Problem make_tool_result(Split split, RandomStream& random) {
+  const Request request = draw_request(split, random);
+  const Tool& tool = tools()[request.tool];
+  const bool gives = tool.result != "ok", failed = random.next_below(4) == 0;
+  Slots slots = request.slots;
+  slots["result"] = gives ? draw_value(tool.result_kind, random) : "";
+  Json result = {{std::string(tool.result), true}};
+  if (gives && tool.result_kind == "number")
+    result = {{std::string(tool.result), std::stoi(slots["result"])}};
+  else if (gives)
+    result = {{std::string(tool.result), slots["result"]}};
+  const std::string fault =
+      expand("{the tool is busy|there is no answer|it is not allowed||the line is dead}", {},
+             wording_of(split), random);
+  if (failed) result = {{"error", fault}};
+  const std::string right = expand(tool.report, slots, Wording::kCommon, random);
+  const std::string wrong = "That did not work: " + fault + ".";
+  Problem p;
+  p.skill = Skill::kToolResult;
+  p.keys = {request.key};
+  p.tools = draw_list(request.tool, true, random);
+  p.messages = {
+      {"user", request.ask}, {"assistant", "", {request.call()}}, {"tool", spaced(result)}};
+  p.answer = failed ? wrong : right;
+  p.worse = failed ? right : random.next_below(2) == 0 ? wrong : call_text(request.call());
+  p.check = check_of("exact", p.answer);
   return p;
 }
 

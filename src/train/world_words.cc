@@ -28,6 +28,22 @@ constexpr std::string_view kJobs[] = {"baker",  "farmer", "teacher", "sailor", "
 constexpr std::string_view kTraits[] = {"kind",  "brave", "shy",    "clever",  "quiet",   "merry",
                                         "proud", "lazy",  "gentle", "curious", "patient", "bold"};
 
+constexpr std::string_view kWeathers[] = {"rain", "sun", "snow", "wind", "fog", "frost"};
+
+// The choices of a group for a wording.
+std::vector<std::string_view> choices_of(std::string_view group, Wording wording) {
+  const size_t bar = group.find("||");
+  if (bar != std::string_view::npos)
+    group = wording == Wording::kCommon ? group.substr(0, bar) : group.substr(bar + 2);
+  std::vector<std::string_view> choices;
+  for (size_t begin = 0; begin <= group.size();) {
+    const size_t next = std::min(group.find('|', begin), group.size());
+    choices.push_back(group.substr(begin, next - begin));
+    begin = next + 1;
+  }
+  return choices;
+}
+
 }  // namespace
 
 WordList first_syllables() { return kFirst; }
@@ -39,6 +55,7 @@ WordList foods() { return kFoods; }
 WordList things() { return kThings; }
 WordList jobs() { return kJobs; }
 WordList traits() { return kTraits; }
+WordList weathers() { return kWeathers; }
 
 std::string pick(WordList words, RandomStream& random) {
   return std::string(words[random.next_below(words.size())]);
@@ -49,19 +66,15 @@ std::string pick_name(RandomStream& random) {
   return name + pick(last_syllables(), random);
 }
 
-std::string expand(std::string_view pattern, const Slots& slots, RandomStream& random) {
+std::string expand(std::string_view pattern, const Slots& slots, Wording wording,
+                   RandomStream& random) {
   std::string out;
   for (size_t i = 0; i < pattern.size();) {
     if (pattern[i] == '{') {
       const size_t end = pattern.find('}', i);
       GEIST_CHECK(end != std::string_view::npos);
-      std::vector<std::string_view> choices;
-      for (size_t begin = i + 1; begin <= end;) {
-        const size_t next = std::min(pattern.find('|', begin), end);
-        choices.push_back(pattern.substr(begin, next - begin));
-        begin = next + 1;
-      }
-      out += expand(choices[random.next_below(choices.size())], slots, random);
+      const auto choices = choices_of(pattern.substr(i + 1, end - i - 1), wording);
+      out += expand(choices[random.next_below(choices.size())], slots, wording, random);
       i = end + 1;
     } else if (pattern[i] == '$') {
       size_t end = i + 1;

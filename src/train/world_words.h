@@ -1,4 +1,5 @@
-// Words of the small world, and templates over them: "{a|b}" picks one, "$name" stands for a slot.
+// Words of the small world, and templates over them: "{a|b||c}" picks a or b, or, when the wording
+// is the reserved one, c; "$name" stands for a slot.
 #pragma once
 
 #include <map>
@@ -21,14 +22,19 @@ WordList foods();
 WordList things();
 WordList jobs();
 WordList traits();
+WordList weathers();
 
 std::string pick(WordList words, RandomStream& random);
 // One of some hundred names that no other text has.
 std::string pick_name(RandomStream& random);
 
 using Slots = std::map<std::string, std::string, std::less<>>;
+// Reserved wordings stand behind "||"; a group without any has one set for both.
+enum class Wording : uint8_t { kCommon, kReserved };
+
 // A slot's name is lower-case letters; "$Name" starts its text with a capital. An unknown slot is a
 // fault of the template.
-std::string expand(std::string_view pattern, const Slots& slots, RandomStream& random);
+std::string expand(std::string_view pattern, const Slots& slots, Wording wording,
+                   RandomStream& random);
 
 }  // namespace geist::train

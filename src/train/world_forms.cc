@@ -1,0 +1,177 @@
+// Answers in a wanted form: what the user asks for, and what a system message rules.
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "train/world_skills.h"
+
+namespace geist::train {
+namespace {
+
+std::string upper(std::string text) {
+  for (char& c : text)
+    if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 32);
+  return text;
+}
+
+std::string join(const std::vector<std::string>& words, std::string_view between,
+                 std::string_view around = "") {
+  std::string text;
+  for (const std::string& word : words) {
+    if (!text.empty()) text += between;
+    text += std::string(around) + word + std::string(around);
+  }
+  return text;
+}
+
+std::string pick_word(RandomStream& random) {
+  const WordList lists[] = {places(), colours(), animals(), foods(), things(), jobs()};
+  return pick(lists[random.next_below(std::size(lists))], random);
+}
+
+// Two to four different words of one kind.
+std::vector<std::string> pick_words(RandomStream& random) {
+  const WordList lists[] = {places(), colours(), animals(), foods(), things(), jobs()};
+  const WordList list = lists[random.next_below(std::size(lists))];
+  std::vector<std::string> words;
+  const size_t count = 2 + random.next_below(3);
+  while (words.size() < count) {
+    std::string word = pick(list, random);
+    if (std::find(words.begin(), words.end(), word) == words.end()) words.push_back(word);
+  }
+  return words;
+}
+
+struct Form {
+  std::string_view name, ask;
+  std::string (*answer)(const std::vector<std::string>& words);
+};
+
+const Form kForms[] = {
+    {"upper", "{Write in capital letters:|Put this in upper case:||Use big letters only:} ",
+     [](const auto& words) { return upper(join(words, ", ")); }},
+    {"dashes",
+     "{Write as a list with dashes:|Make a list, a dash before each word:||Put each word on a line "
+     "behind a dash:} ",
+     [](const auto& words) { return "- " + join(words, "\n- "); }},
+    {"json", "{Write as a JSON list:|Give me a JSON list of these words:||Turn this into JSON:} ",
+     [](const auto& words) { return "[" + join(words, ", ", "\"") + "]"; }},
+    {"reverse",
+     "{Write the words in reverse order:|Turn the order of the words round:||Say the words "
+     "backwards:} ",
+     [](const auto& words) {
+       return join({words.rbegin(), words.rend()}, ", ");
+     }},
+    {"count",
+     "{Answer with a number only. How many words are there?|How many words? Give only the "
+     "number:||Count the words, say only the number:} ",
+     [](const auto& words) { return std::to_string(words.size()); }},
+    {"first",
+     "{Answer in one word. Which word is first?|Give only the first word:||Name the first word and "
+     "no more:} ",
+     [](const auto& words) { return words.front(); }},
+    {"last",
+     "{Answer in one word. Which word is last?|Give only the last word:||Name the last word and no "
+     "more:} ",
+     [](const auto& words) { return words.back(); }},
+    {"twice", "{Say it twice:|Write this two times:||Repeat this, so that it is there twice:} ",
+     [](const auto& words) { return join(words, ", ") + ", " + join(words, ", "); }},
+    {"spaces",
+     "{Write with spaces and without commas:|Take the commas out:||Leave out the commas:} ",
+     [](const auto& words) { return join(words, " "); }},
+};
+
+// What a system message asks for: of_rule is the word or the name that the rule itself has.
+struct Rule {
+  std::string_view name, text;
+  std::string (*apply)(const std::string& word, const std::string& of_rule);
+};
+
+const Rule kRules[] = {
+    {"upper", "{Answer in capital letters.|Use capital letters.||Write big letters only.}",
+     [](const std::string& word, const std::string&) { return upper(word); }},
+    {"twice", "{Say every answer twice.|Give each answer two times.||Repeat every answer once.}",
+     [](const std::string& word, const std::string&) { return word + " " + word; }},
+    {"end",
+     "{End every answer with the word $rule.|Your answers end with the word $rule.||After each "
+     "answer say $rule.}",
+     [](const std::string& word, const std::string& of_rule) { return word + " " + of_rule; }},
+    {"begin",
+     "{Begin every answer with the word $rule.|Your answers begin with the word $rule.||Before "
+     "each "
+     "answer say $rule.}",
+     [](const std::string& word, const std::string& of_rule) { return of_rule + " " + word; }},
+    {"brackets",
+     "{Put every answer in brackets.|Write answers in brackets.||Each answer stands in brackets.}",
+     [](const std::string& word, const std::string&) { return "(" + word + ")"; }},
+    {"name",
+     "{You are $name. Put your name before each answer.|Your name is $name. Say it before each "
+     "answer.||They call you $name. Each answer starts with your name.}",
+     [](const std::string& word, const std::string& of_rule) { return of_rule + ": " + word; }},
+};
+
+std::string say(const std::string& word, Split split, RandomStream& random) {
+  return expand("{Say the word $word.|Please say $word.||I want to hear the word $word.}",
+                {{"word", word}}, wording_of(split), random);
+}
+
+}  // namespace
+
+std::string check_of(std::string_view kind, const std::string& value) {
+  return nlohmann::ordered_json{{"kind", kind}, {"value", value}}.dump();
+}
+
+Problem make_form(Split split, RandomStream& random) {
+  const Form* form;
+  std::vector<std::string> words;
+  std::string key;
+  do {
+    form = &kForms[random.next_below(std::size(kForms))];
+    words = pick_words(random);
+    key = "form " + std::string(form->name) + " " + join(words, ", ");
+  } while (split_of(key) != contents_of(split));
+  Problem p;
+  p.skill = Skill::kForm;
+  p.keys = {key};
+  const std::string plain = join(words, ", ");
+  p.messages = {{"user", expand(form->ask, {}, wording_of(split), random) + plain}};
+  p.answer = form->answer(words);
+  p.worse = random.next_below(2) == 0 ? "Here you are: " + p.answer : plain;
+  p.check = check_of("exact", p.answer);
+  return p;
+}
+
+// One or two turns under a rule; the last one is graded.
+Problem make_system(Split split, RandomStream& random) {
+  const Rule* rule;
+  std::string word, of_rule;
+  const auto key = [&](const std::string& said) {
+    return "rule " + std::string(rule->name) + " " + of_rule + " " + said;
+  };
+  do {
+    rule = &kRules[random.next_below(std::size(kRules))];
+    word = pick_word(random);
+    of_rule = rule->name == "name"                             ? pick_name(random)
+              : rule->text.find('$') != std::string_view::npos ? pick_word(random)
+                                                               : "";
+  } while (split_of(key(word)) != contents_of(split) || word == of_rule);
+  Problem p;
+  p.skill = Skill::kSystem;
+  p.keys = {key(word)};
+  p.messages = {{"system", expand(rule->text, {{"rule", of_rule}, {"name", of_rule}},
+                                  wording_of(split), random)}};
+  if (random.next_below(2) == 0) {
+    const std::string before = pick_word(random);
+    if (split_of(key(before)) == contents_of(split)) {
+      p.keys.push_back(key(before));
+      p.messages.push_back({"user", say(before, split, random)});
+      p.messages.push_back({"assistant", rule->apply(before, of_rule)});
+    }
+  }
+  p.messages.push_back({"user", say(word, split, random)});
+  p.answer = rule->apply(word, of_rule);
+  p.worse = word;
+  p.check = check_of("exact", p.answer);
+  return p;
+}
+
+}  // namespace geist::train
