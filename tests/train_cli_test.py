@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 import unittest
+import xml.etree.ElementTree
 
 GEIST = sys.argv[1] if len(sys.argv) > 1 else "geist"
 TIMEOUT_S = 120
@@ -265,6 +266,62 @@ class Data(Case):
         self.assertIn(b"words_min", self.geist("train", "data", recipe, code=1).stderr)
         run = self.shards("x", "--near", 1.5, code=1)
         self.assertIn(b"near_duplicates", run.stderr)
+class Plan(Case):
+    def test_published_run_as_json_and_text(self):
+        words = ["train", "plan", "--params", "405e9", "--tokens", "15e12", "--gpus", 16000, "--tflops", 400]
+        plan = json.loads(self.geist(*words, "--json").stdout)
+        self.assertAlmostEqual(plan["model_flops"], 6 * 405e9 * 15e12)
+        self.assertAlmostEqual(plan["days"], 6 * 405e9 * 15e12 / (16000 * 400e12) / 86400)
+        self.assertEqual(plan["layout"]["tensor"] * plan["layout"]["pipeline"] * plan["layout"]["data"], 16000)
+        self.assertIn(b"65.9 days", self.geist(*words).stdout)
+
+    def test_recipe(self):
+        (self.folder / "text.txt").write_text(english(100))
+        self.geist("train", "tokenizer", "--data", self.folder / "text.txt", "--vocab", 300, "--out",
+                   self.folder / "tok.gguf")
+        recipe = self.file("r.toml", RECIPE.format(out="run", steps=40))
+        plan = json.loads(self.geist("train", "plan", recipe, "--tflops", 0.1, "--json").stdout)
+        self.assertEqual(plan["tokens"], 40 * 4 * 32)
+        self.geist("train", "base", recipe)
+        info = json.loads(self.geist("info", self.folder / "run/model.gguf", "--json").stdout)
+        self.assertEqual(plan["parameters"], info["parameters"])
+        self.assertEqual(plan["layers"], info["block_count"])
+
+    def test_faults(self):
+        for words, code in ([], 1), (["--params", "-1"], 2), (["--params", "405e9", "--gpus", 8], 1):
+            run = self.geist("train", "plan", *words, code=code)
+            self.assertEqual(run.stderr.strip().count(b"\n"), 0)
+
+
+class Plot(Case):
+    def run_log(self, name, lines):
+        (self.folder / name).mkdir()
+        (self.folder / name / "log.jsonl").write_text(lines)
+        return self.folder / name
+
+    def test_runs_over_each_other_and_a_torn_line(self):
+        lines = ""
+        for step in range(1, 1000):
+            lines += json.dumps({"step": step, "loss": 5 / step, "gradient_norm": 1.0, "learning_rate": 1e-3}) + "\n"
+            if step % 100 == 0:
+                lines += json.dumps({"step": step, "validation_loss": 6 / step}) + "\n"
+        a = self.run_log("one", lines + '{"step": 1000, "lo')
+        b = self.run_log("two<&", '{"step": 1, "loss": 4, "reward": 0.5, "kl": 0.01}\n{"step": 2, "loss": 3}\n')
+        run = self.geist("train", "plot", a, b)
+        self.assertIn(b"1 line(s) that are not whole", run.stderr)
+        svg = xml.etree.ElementTree.parse(a / "plot.svg").getroot()
+        texts = [t.text for t in svg.iter("{http://www.w3.org/2000/svg}text")]
+        for wanted in "reward", "kl", "gradient_norm", "learning_rate", "one", "one validation", "two<&":
+            self.assertIn(wanted, texts)
+        self.assertIn("loss (decades)", texts)
+        self.assertEqual(len(list(svg.iter("{http://www.w3.org/2000/svg}polygon"))), 3)  # 999 steps: ranges
+        self.assertEqual((a / "plot.svg").read_bytes(), self.geist("train", "plot", a, b, "-o", "-").stdout)
+
+    def test_faults_are_one_line(self):
+        for path in self.folder / "absent", self.run_log("empty", ""), self.run_log("torn", '{"step"'):
+            run = self.geist("train", "plot", path, code=1)
+            self.assertEqual(run.stderr.strip().count(b"\n"), 0)
+            self.assertFalse((path / "plot.svg").exists())
 
 
 class Generate(Case):

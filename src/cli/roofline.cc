@@ -2,26 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdarg>
-#include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "cli/svg.h"
+
 namespace geist::cli {
 namespace {
-
-#if defined(__GNUC__)
-__attribute__((format(printf, 1, 2)))
-#endif
-std::string
-format(const char* pattern, ...) {
-  char line[512];
-  va_list arguments;
-  va_start(arguments, pattern);
-  std::vsnprintf(line, sizeof line, pattern, arguments);
-  va_end(arguments);
-  return line;
-}
 
 // A decode step reads all weights again; the tokens of a prefill share one reading.
 model::PassCost cost_of(const LoadedModel& loaded, const BenchWork& work) {
@@ -52,9 +39,9 @@ double compute_roof(const RooflineRow& row) {
 std::string work_name(const RooflineRow& row) {
   const BenchWork& work = row.measured.work;
   std::string name = work.name();
-  if (work.prefill) name += format(" %d", work.tokens);
-  if (work.batch > 1) name += format(" x %d", work.batch);
-  if (work.depth > 0) name += format(" at %d", work.depth);
+  if (work.prefill) name += svg_format(" %d", work.tokens);
+  if (work.batch > 1) name += svg_format(" x %d", work.batch);
+  if (work.depth > 0) name += svg_format(" at %d", work.depth);
   return name;
 }
 
@@ -75,21 +62,21 @@ struct Axes {
 void draw_grid(const Axes& axes, std::string& out) {
   const double bottom = Axes::kTop + Axes::kHeight, right = Axes::kLeft + Axes::kWidth;
   for (double v = axes.x_low; v <= axes.x_high * 1.01; v *= 10) {
-    out += format("<line x1='%.1f' y1='%.1f' x2='%.1f' y2='%.1f' stroke='#eee'/>", axes.x(v),
-                  Axes::kTop, axes.x(v), bottom);
-    out +=
-        format("<text x='%.1f' y='%.1f' text-anchor='middle'>%g</text>", axes.x(v), bottom + 16, v);
+    out += svg_format("<line class='grid' x1='%.1f' y1='%.1f' x2='%.1f' y2='%.1f'/>", axes.x(v),
+                      Axes::kTop, axes.x(v), bottom);
+    out += svg_format("<text x='%.1f' y='%.1f' text-anchor='middle'>%g</text>", axes.x(v),
+                      bottom + 16, v);
   }
   for (double v = axes.y_low; v <= axes.y_high * 1.01; v *= 10) {
-    out += format("<line x1='%.1f' y1='%.1f' x2='%.1f' y2='%.1f' stroke='#eee'/>", Axes::kLeft,
-                  axes.y(v), right, axes.y(v));
-    out += format("<text x='%.1f' y='%.1f' text-anchor='end'>%g</text>", Axes::kLeft - 6,
-                  axes.y(v) + 4, v);
+    out += svg_format("<line class='grid' x1='%.1f' y1='%.1f' x2='%.1f' y2='%.1f'/>", Axes::kLeft,
+                      axes.y(v), right, axes.y(v));
+    out += svg_format("<text x='%.1f' y='%.1f' text-anchor='end'>%g</text>", Axes::kLeft - 6,
+                      axes.y(v) + 4, v);
   }
-  out += format(
+  out += svg_format(
       "<text x='%.1f' y='%.1f' text-anchor='middle'>operations a byte that must be read</text>",
       Axes::kLeft + Axes::kWidth / 2, bottom + 34);
-  out += format(
+  out += svg_format(
       "<text x='16' y='%.1f' transform='rotate(-90 16 %.1f)' text-anchor='middle'>Gop/s</text>",
       Axes::kTop + Axes::kHeight / 2, Axes::kTop + Axes::kHeight / 2);
 }
@@ -97,9 +84,9 @@ void draw_grid(const Axes& axes, std::string& out) {
 void draw_roof(const Axes& axes, const kernels::MachineLimits& limits, double peak,
                const char* colour, std::string& out) {
   const double ridge = peak / limits.read_bytes_per_s;
-  out += format("<polyline fill='none' stroke='%s' points='%.1f,%.1f %.1f,%.1f %.1f,%.1f'/>",
-                colour, axes.x(axes.x_low), axes.y(limits.read_bytes_per_s * axes.x_low * 1e-9),
-                axes.x(ridge), axes.y(peak * 1e-9), axes.x(axes.x_high), axes.y(peak * 1e-9));
+  out += svg_format("<polyline fill='none' stroke='%s' points='%.1f,%.1f %.1f,%.1f %.1f,%.1f'/>",
+                    colour, axes.x(axes.x_low), axes.y(limits.read_bytes_per_s * axes.x_low * 1e-9),
+                    axes.x(ridge), axes.y(peak * 1e-9), axes.x(axes.x_high), axes.y(peak * 1e-9));
 }
 
 }  // namespace
@@ -129,19 +116,19 @@ std::string roofline_text(std::span<const RooflineRow> rows) {
       "work                  threads   GB read  of them KV  Gop int8  Gop float   limit s  "
       "measured s  share  bound by\n";
   for (const RooflineRow& row : rows) {
-    out += format("%-22s %6d %9.3f %11.3f %9.2f %10.2f %9.4f %11.4f %5.0f%%  %s\n",
-                  work_name(row).c_str(), row.measured.threads, row.cost.bytes() * 1e-9,
-                  row.cost.kv_bytes * 1e-9, row.cost.int8_ops * 1e-9, row.cost.float_ops * 1e-9,
-                  row.cost.seconds_at_least(row.limits), row.measured.median_s(), 100 * row.share(),
-                  row.memory_bound() ? "memory" : "arithmetic");
+    out += svg_format("%-22s %6d %9.3f %11.3f %9.2f %10.2f %9.4f %11.4f %5.0f%%  %s\n",
+                      work_name(row).c_str(), row.measured.threads, row.cost.bytes() * 1e-9,
+                      row.cost.kv_bytes * 1e-9, row.cost.int8_ops * 1e-9, row.cost.float_ops * 1e-9,
+                      row.cost.seconds_at_least(row.limits), row.measured.median_s(),
+                      100 * row.share(), row.memory_bound() ? "memory" : "arithmetic");
   }
   int threads = 0;
   for (const RooflineRow& row : rows) {
     if (row.measured.threads == threads) continue;
     threads = row.measured.threads;
-    out += format("limits of %d thread%s: %.1f GB/s read, %.0f Gop/s float, %.0f Gop/s int8\n",
-                  threads, threads == 1 ? "" : "s", row.limits.read_bytes_per_s * 1e-9,
-                  row.limits.float_ops_per_s * 1e-9, row.limits.int8_ops_per_s * 1e-9);
+    out += svg_format("limits of %d thread%s: %.1f GB/s read, %.0f Gop/s float, %.0f Gop/s int8\n",
+                      threads, threads == 1 ? "" : "s", row.limits.read_bytes_per_s * 1e-9,
+                      row.limits.float_ops_per_s * 1e-9, row.limits.int8_ops_per_s * 1e-9);
   }
   return out;
 }
@@ -169,7 +156,6 @@ nlohmann::ordered_json roofline_json(std::span<const RooflineRow> rows) {
 }
 
 std::string roofline_svg(const std::string& title, std::span<const RooflineRow> rows) {
-  static constexpr const char* kColours[] = {"#2563eb", "#dc2626", "#059669", "#7c3aed"};
   Axes axes;
   for (const RooflineRow& row : rows)
     while (row.limits.int8_ops_per_s * 1e-9 > axes.y_high) axes.y_high *= 10;
@@ -180,12 +166,12 @@ std::string roofline_svg(const std::string& title, std::span<const RooflineRow> 
     const bool first = !colour_of.contains(row.measured.threads);
     const size_t index =
         colour_of.try_emplace(row.measured.threads, colour_of.size()).first->second;
-    const char* colour = kColours[index % std::size(kColours)];
+    const char* colour = svg_colour(index);
     if (first && row.limits.read_bytes_per_s > 0) {
       draw_roof(axes, row.limits, row.limits.int8_ops_per_s, colour, body);
       draw_roof(axes, row.limits, row.limits.float_ops_per_s, colour, body);
-      body += format(
-          "<text x='%.1f' y='%.1f' fill='%s'>%d thread%s: %.1f GB/s, int8 %.0f, float %.0f "
+      body += svg_format(
+          "<text x='%.1f' y='%.1f' style='fill:%s'>%d thread%s: %.1f GB/s, int8 %.0f, float %.0f "
           "Gop/s</text>",
           Axes::kLeft + 10, Axes::kTop + 14 + 15 * static_cast<double>(index), colour,
           row.measured.threads, row.measured.threads == 1 ? "" : "s",
@@ -194,19 +180,14 @@ std::string roofline_svg(const std::string& title, std::span<const RooflineRow> 
     }
     const double x = axes.x(ops(row.cost) / row.cost.bytes());
     const double y = axes.y(ops(row.cost) / row.measured.median_s() * 1e-9);
-    body += format("<circle cx='%.1f' cy='%.1f' r='4' fill='%s'/>", x, y, colour);
-    body += format("<text x='%.1f' y='%.1f' font-size='10' text-anchor='%s'>%s: %.0f%%</text>",
-                   x + (x > 500 ? -8 : 8), y + 12, x > 500 ? "end" : "start",
-                   work_name(row).c_str(), 100 * row.share());
+    body += svg_format("<circle cx='%.1f' cy='%.1f' r='4' fill='%s'/>", x, y, colour);
+    body += svg_format("<text x='%.1f' y='%.1f' font-size='10' text-anchor='%s'>%s: %.0f%%</text>",
+                       x + (x > 500 ? -8 : 8), y + 12, x > 500 ? "end" : "start",
+                       work_name(row).c_str(), 100 * row.share());
   }
-  std::string safe;
-  for (const char c : title) safe += c == '<' || c == '&' ? '_' : c;
-  return "<svg xmlns='http://www.w3.org/2000/svg' width='720' height='460' "
-         "font-family='sans-serif' "
-         "font-size='11'><rect width='100%' height='100%' fill='white'/><text x='20' y='28' "
-         "font-size='14'>"
-         "Roofline of " +
-         safe + ": share of the limit that each phase reaches</text>" + body + "</svg>\n";
+  return svg_document(720, 460,
+                      "<text x='20' y='28' font-size='14'>Roofline of " + svg_escape(title) +
+                          ": share of the limit that each phase reaches</text>" + body);
 }
 
 }  // namespace geist::cli

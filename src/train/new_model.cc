@@ -126,7 +126,19 @@ Status complete(ModelShape& s) {
   return {};
 }
 
+int64_t elements(const Plan& plan) {
+  return plan.dims[0] * (plan.dims.size() > 1 ? plan.dims[1] : 1);
+}
+
 }  // namespace
+
+Result<SizedShape> size_shape(const ModelShape& shape, int64_t vocab) {
+  SizedShape sized{shape};
+  GEIST_TRY(complete(sized.shape));
+  const Builder builder(sized.shape, vocab);
+  for (const Plan& plan : builder.plans()) sized.parameters += elements(plan);
+  return sized;
+}
 
 Result<gguf::File> new_model(const ModelShape& asked, const gguf::Metadata& tokenizer,
                              uint64_t seed) {
@@ -143,15 +155,14 @@ Result<gguf::File> new_model(const ModelShape& asked, const gguf::Metadata& toke
 
   const Builder builder(shape, vocab);
   int64_t size = 0;
-  for (const Plan& plan : builder.plans())
-    size += plan.dims[0] * (plan.dims.size() > 1 ? plan.dims[1] : 1);
+  for (const Plan& plan : builder.plans()) size += elements(plan);
   GEIST_ASSIGN(FloatBlock block, FloatBlock::make(size));
   auto owned = std::make_shared<FloatBlock>(block);
   const double residual = shape.deviation / std::sqrt(2.0 * static_cast<double>(shape.layers));
   std::vector<gguf::Tensor> tensors;
   float* at = owned->data();
   for (const Plan& plan : builder.plans()) {
-    const int64_t count = plan.dims[0] * (plan.dims.size() > 1 ? plan.dims[1] : 1);
+    const int64_t count = elements(plan);
     if (plan.fill == Fill::kNormal || plan.fill == Fill::kResidual) {
       const double deviation = plan.fill == Fill::kResidual ? residual : shape.deviation;
       fill_normal(at, count, deviation, RandomStream(seed, "init " + plan.name));

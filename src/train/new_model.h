@@ -21,6 +21,13 @@ struct ModelShape {
                             // divided by sqrt(2 * layers), as GPT-2 does
 };
 
+// The shape with its zeros filled in, and how many weights it has: without drawing them.
+struct SizedShape {
+  ModelShape shape;
+  int64_t parameters = 0;
+};
+Result<SizedShape> size_shape(const ModelShape& shape, int64_t vocab);
+
 // `tokenizer` is metadata with tokenizer.ggml.*; its vocabulary sets the table's size. Each
 // tensor's weights are a function of (seed, its name, shape).
 Result<gguf::File> new_model(const ModelShape& shape, const gguf::Metadata& tokenizer,
