@@ -183,19 +183,46 @@ TokenId Sampler::sample_mirostat(double u) {
   return candidates_[chosen].id;
 }
 
-double log_probability(std::span<const float> logits, TokenId id) {
-  GEIST_CHECK(id >= 0 && static_cast<size_t>(id) < logits.size());
+namespace {
+
+float largest_of(std::span<const float> logits) {
   float largest = logits[0];
   for (const float logit : logits) largest = logit > largest ? logit : largest;
+  return largest;
+}
+
+double tree_sum(double (&lanes)[16]) {
+  for (int width = 8; width >= 1; width /= 2) {
+    for (int j = 0; j < width; ++j) lanes[j] += lanes[j + width];
+  }
+  return lanes[0];
+}
+
+}  // namespace
+
+double log_probability(std::span<const float> logits, TokenId id) {
+  GEIST_CHECK(id >= 0 && static_cast<size_t>(id) < logits.size());
+  const float largest = largest_of(logits);
   double lanes[16] = {};
   for (size_t i = 0; i < logits.size(); ++i) {
     lanes[i % 16] += kernels::det_exp(static_cast<double>(logits[i]) - largest);
   }
-  for (int width = 8; width >= 1; width /= 2) {
-    for (int j = 0; j < width; ++j) lanes[j] += lanes[j + width];
-  }
   return (static_cast<double>(logits[static_cast<size_t>(id)]) - largest) -
-         kernels::det_log(lanes[0]);
+         kernels::det_log(tree_sum(lanes));
+}
+
+// log Z - (sum of e^x x) / Z, x the logit less the largest.
+double entropy(std::span<const float> logits) {
+  GEIST_CHECK(!logits.empty());
+  const float largest = largest_of(logits);
+  double weights[16] = {}, products[16] = {};
+  for (size_t i = 0; i < logits.size(); ++i) {
+    const double x = static_cast<double>(logits[i]) - largest, weight = kernels::det_exp(x);
+    weights[i % 16] += weight;
+    if (weight > 0) products[i % 16] += weight * x;
+  }
+  const double total = tree_sum(weights);
+  return kernels::det_log(total) - tree_sum(products) / total;
 }
 
 }  // namespace geist::engine

@@ -85,5 +85,7 @@ class Sampler {
 
 // log softmax(logits)[id] in a fixed order: exp in double, 16 lanes, tree16 (docs/numerics.md).
 double log_probability(std::span<const float> logits, TokenId id);
+// The entropy of softmax(logits) in nats, in the same order.
+double entropy(std::span<const float> logits);
 
 }  // namespace geist::engine

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <span>
 #include <string>
 #include <utility>
@@ -28,7 +29,9 @@ struct StepOutcome {
 };
 
 struct Validation {
-  double loss = 0, bits_per_byte = 0;
+  // Not in the log where they are not given.
+  double loss = std::numeric_limits<double>::quiet_NaN();
+  double bits_per_byte = std::numeric_limits<double>::quiet_NaN();
   Metrics metrics = {};
 };
 
@@ -38,6 +41,8 @@ using Update = std::function<Result<StepReport>()>;
 class Objective {
  public:
   virtual ~Objective() = default;
+  // Before the first step of a process.
+  virtual Status begin(GradientEngine&) { return {}; }
   // Accumulates gradients and updates, TrainerOptions::updates_per_step times at most.
   virtual Result<StepOutcome> step(int64_t step, GradientEngine& engine, const Update& update) = 0;
   virtual bool validates() const { return false; }

@@ -225,7 +225,7 @@ Result<Validation> PreferenceObjective::validate(GradientEngine& engine) {
   const auto of = [&](int64_t answer) {
     return answer >= 0 ? policy[static_cast<size_t>(answer)] : 0;
   };
-  Validation out;
+  Validation out{.loss = 0};
   for (const Unit& unit : held_out_.units)
     out.loss += loss_of(held_out_, unit, of(unit.chosen), of(unit.rejected), kl).loss /
                 static_cast<double>(held_out_.units.size());

@@ -1,6 +1,7 @@
 #include "train/run_log.h"
 
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -50,8 +51,8 @@ Status RunLog::write(const TrainEvent& event) {
     json["tokens"] = event.tokens;
     json["tokens_per_s"] = event.tokens_per_s;
   } else if (event.kind == TrainEvent::Kind::kValidation) {
-    json["validation_loss"] = event.loss;
-    json["bits_per_byte"] = event.bits_per_byte;
+    if (!std::isnan(event.loss)) json["validation_loss"] = event.loss;
+    if (!std::isnan(event.bits_per_byte)) json["bits_per_byte"] = event.bits_per_byte;
   } else if (event.kind == TrainEvent::Kind::kStopped) {
     json["stopped"] = event.text;
   } else {

@@ -31,6 +31,7 @@ class Run {
 
   Result<TrainResult> run() {
     GEIST_ASSIGN(engine_, GradientEngine::make(trained_, pool_));
+    GEIST_TRY(objective_.begin(*engine_));
     std::error_code failed;
     fs::create_directories(o_.folder, failed);
     if (failed)
@@ -40,6 +41,7 @@ class Run {
     log_ = &log;
     begin_ = Clock::now();
     first_step_ = step_;
+    if (step_ == 0 && o_.validate_first) GEIST_TRY(validate());
     while (step_ < steps_ && go_on_ && result_.stopped.empty()) {
       GEIST_TRY(train_step());
       const bool last = step_ == steps_ || !result_.stopped.empty();

@@ -23,6 +23,7 @@ struct TrainerOptions {
   int64_t batch_rows = 8;                            // of a step
   int64_t rows_at_once = 8;                          // of a pass: less memory, the same bits
   int64_t validate_every = 0, checkpoint_every = 0;  // steps; 0: only at the end
+  bool validate_first = false;                       // before the first step, too
   int keep_checkpoints = 2;
   std::string folder;       // log.jsonl and checkpoints/
   std::string recipe_hash;  // what a checkpoint must have been made by
