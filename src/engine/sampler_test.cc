@@ -342,13 +342,18 @@ TEST(Sampler, LogProbability) {
   const auto logits = random_logits(4, 777, 10);
   long double sum = 0;
   for (const float logit : logits) sum += std::exp(static_cast<long double>(logit));
-  double total = 0;
+  double total = 0, surprise = 0;
   for (TokenId id = 0; id < 777; ++id) {
     const double value = log_probability(logits, id);
+    surprise -= std::exp(value) * value;
     EXPECT_NEAR(value, static_cast<double>(logits[static_cast<size_t>(id)] - std::log(sum)), 1e-12);
     total += std::exp(value);
   }
   EXPECT_NEAR(total, 1, 1e-12);
+  EXPECT_NEAR(entropy(logits), surprise, 1e-12);
+  EXPECT_NEAR(entropy(std::vector<float>(64, -2.5f)), std::log(64.0), 1e-12);
+  const float forbidden = -std::numeric_limits<float>::infinity();
+  EXPECT_EQ(entropy(std::vector<float>{1, forbidden, forbidden}), 0);
 }
 
 TEST(Sampler, ValidateNamesTheOption) {
