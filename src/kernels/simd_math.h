@@ -31,15 +31,21 @@ GEIST_INLINE ReducedExp<S> reduce_exp(typename S::F x) {
   return {S::template shift_left<23>(S::bits(rounded)), r, p};
 }
 
+// exp(x) where no x is so large that it overflows: in a softmax none is above 0.
 template <class S>
-GEIST_INLINE typename S::F simd_exp(typename S::F x) {
+GEIST_INLINE typename S::F simd_exp_below_1(typename S::F x) {
   const ReducedExp<S> e = reduce_exp<S>(x);
   auto y = S::fma(e.p, e.r, S::set1(1.0f));
   y = S::fma(y, e.r, S::set1(1.0f));
   y = S::from_bits(S::add_int(S::bits(y), e.n_shifted));
   y = S::select(S::less(x, S::set1(-0x1.5d589ep+6f)), S::set1(0.0f), y);
-  y = S::select(S::less(S::set1(0x1.62e42ep+6f), x), S::set1(__builtin_inff()), y);
   return S::select(S::is_nan(x), x, y);
+}
+
+template <class S>
+GEIST_INLINE typename S::F simd_exp(typename S::F x) {
+  const auto y = simd_exp_below_1<S>(x);
+  return S::select(S::less(S::set1(0x1.62e42ep+6f), x), S::set1(__builtin_inff()), y);
 }
 
 // tanh(x) = E / (E + 2) with E = exp(2|x|) - 1, which keeps its relative accuracy near 0.

@@ -27,6 +27,17 @@ std::byte* layer_data(const KvLayout& layout, const Page& page, int32_t layer) {
   return part != nullptr ? part + at.offset : nullptr;
 }
 
+// Queries whose heads of one kv head fill a tile of the kernel (96 rows), in eights; fewer where
+// that would leave threads without work.
+int64_t queries_of_task(int64_t queries, int64_t group, int64_t kv_heads, int64_t threads) {
+  constexpr int64_t kTileRows = 96, kTasksPerThread = 4;
+  int64_t chunk = std::max<int64_t>(1, kTileRows / group);
+  if (chunk > 8) chunk = chunk / 8 * 8;
+  while (chunk > 1 && (queries + chunk - 1) / chunk * kv_heads < threads * kTasksPerThread)
+    chunk /= 2;
+  return chunk;
+}
+
 }  // namespace
 
 const Workspace::RopeTable& Pass::rope_table(const RopeFrequencies& f) {
@@ -161,16 +172,16 @@ void Pass::attend(const Attention& a, Rows q, Rows out) {
                                       .softcap = config_.attention_softcap,
                                       .alibi_slopes = a.alibi_slopes,
                                       .sinks = data_or_null(a.sinks)};
-  constexpr int64_t kChunk = 16;
   if (q.count == 0) return;
-  const int64_t chunks = (q.count + kChunk - 1) / kChunk;
   const int64_t group = config_.head_count / config_.head_count_kv;
+  const int64_t chunk = queries_of_task(q.count, group, config_.head_count_kv, pool_.size());
+  const int64_t chunks = (q.count + chunk - 1) / chunk;
   const int64_t parts = std::min(group, (pool_.size() - 1) / (chunks * config_.head_count_kv) + 1);
   const auto task = [&](int64_t i) {
     const int64_t part = i % parts, kv_head = i / parts % config_.head_count_kv;
-    const int64_t first = i / parts / config_.head_count_kv * kChunk;
+    const int64_t first = i / parts / config_.head_count_kv * chunk;
     const int64_t begin = group * part / parts, end = group * (part + 1) / parts;
-    kernels_.attention(shape, ws_.queries.data() + first, std::min(kChunk, q.count - first),
+    kernels_.attention(shape, ws_.queries.data() + first, std::min(chunk, q.count - first),
                        kv_head * group + begin, end - begin);
   };
   constexpr int64_t kProductsWorthSplitting = 1 << 17;
