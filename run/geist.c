@@ -11,7 +11,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#ifdef __clang__  // a product and a sum are fused where it says fma32, and nowhere else
+#ifdef __FAST_MATH__
+#error "results would change: build with -O2, not with -Ofast or -ffast-math"
+#elif defined __clang__  // a product and a sum are fused where it says fma32, and nowhere else
 #pragma STDC FP_CONTRACT OFF
 #else
 #pragma GCC optimize("fp-contract=off")
@@ -20,11 +22,9 @@ _Static_assert(__FLT_EVAL_METHOD__ == 0 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDI
 typedef uint64_t u64; typedef uint32_t u32;
 #define EACH(i, count) for (u64 i = 0; i < (u64)(count); ++i)
 // ---- Arithmetic ----
-static u64 bits_of(double x) { u64 u; memcpy(&u, &x, 8); return u; }
-static double double_of(u64 u) { double x; memcpy(&x, &u, 8); return x; }
+static u64 bits_of(double x) { u64 u; memcpy(&u, &x, 8); return u; } static double double_of(u64 u) { double x; memcpy(&x, &u, 8); return x; }
 static float float_of(u32 u) { float x; memcpy(&x, &u, 4); return x; }
-static double power_of_two(int64_t n) { return double_of((u64)(n + 1023) << 52); }
-static double nearest(double x) { return (x + 0x1.8p52) - 0x1.8p52; }
+static double power_of_two(int64_t n) { return double_of((u64)(n + 1023) << 52); } static double nearest(double x) { return (x + 0x1.8p52) - 0x1.8p52; }
 // a * b + c, rounded once. In double the product is exact, and the sum is rounded to odd: then rounding it to float is right.
 static inline float fma32(float a, float b, float c) {
 #ifdef __FP_FAST_FMAF
@@ -44,8 +44,7 @@ static const double ln2_hi = 0x1.62e42fefa3800p-1, ln2_lo = 0x1.ef35793c76730p-4
 static double exp64(double hi, double lo) {  // of hi + lo, by Taylor's series to r^14 / 14!
   if (hi > 709.8 || hi < -745.2) return hi < 0 ? 0.0 : double_of(0x7ff0000000000000u);
   const double n = nearest(hi * 0x1.71547652b82fep+0), r = ((hi - n * ln2_hi) - n * ln2_lo) + lo;
-  double factorial = 87178291200, p = 1 / factorial;
-  for (int k = 14; k > 2; --k) factorial /= k, p = p * r + 1 / factorial;
+  double factorial = 87178291200, p = 1 / factorial; for (int k = 14; k > 2; --k) factorial /= k, p = p * r + 1 / factorial;
   return (1.0 + (r + r * r * p)) * power_of_two((int64_t)n / 2) * power_of_two((int64_t)n - (int64_t)n / 2);
 }
 static double pow64(double x, double y) {  // exp(y log x), x > 0
@@ -54,8 +53,7 @@ static double pow64(double x, double y) {  // exp(y log x), x > 0
   const double n = (double)((int64_t)(bits_of(x) >> 52) - 1023 + above), f = mantissa * (above ? 0.5 : 1) - 1.0;
   const Pair d = two_sum(2.0, f), q = two_product(f / d.hi, d.hi);
   const double s = f / d.hi, s_lo = (((f - q.hi) - q.lo) - s * d.lo) / d.hi, z = s * s;
-  double p = 1.0 / 25;  // log(1 + f) = 2 (s + s^3/3 + s^5/5 + ...) for s = f / (2 + f)
-  for (int k = 23; k > 1; k -= 2) p = p * z + 1.0 / k;
+  double p = 1.0 / 25; for (int k = 23; k > 1; k -= 2) p = p * z + 1.0 / k;  // log(1 + f) = 2 (s + s^3/3 + ...), s = f / (2 + f)
   const Pair most = two_sum(n * ln2_hi, 2.0 * s);
   const Pair log = two_sum(most.hi, 2.0 * (s * z * p) + (2.0 * s_lo + (n * ln2_lo + most.lo))), power = two_product(y, log.hi);
   return y == 0 || x == 1 ? 1.0 : exp64(power.hi, power.lo + y * log.lo);
@@ -63,13 +61,11 @@ static double pow64(double x, double y) {  // exp(y log x), x > 0
 // Right to the last bit: no float's root is so near the middle of two floats that the error of pow64 matters.
 static float sqrt32(float x) { return (float)pow64((double)x, 0.5); }
 static double taylor(double z, double factorial, int k, int last) {  // -1/k!, +1/(k-2)!, ... +-1/last!, by Horner
-  double sign = -1, p = -1 / factorial;
-  for (; k > last; k -= 2) factorial /= k * (k - 1), sign = -sign, p = p * z + sign / factorial;
+  double sign = -1, p = -1 / factorial; for (; k > last; k -= 2) factorial /= k * (k - 1), sign = -sign, p = p * z + sign / factorial;
   return p;
 }
 static double sin64(double x, int64_t quadrant) {  // |x| <= 2^30; from quadrant 1 on it is the cosine
-  const double n = nearest(x * 0x1.45f306dc9c883p-1);
-  const Pair sum = two_sum((x - n * 0x1.921fb4p+0) - n * 0x1.4442dp-24, -(n * 0x1.84698p-48));
+  const double n = nearest(x * 0x1.45f306dc9c883p-1); const Pair sum = two_sum((x - n * 0x1.921fb4p+0) - n * 0x1.4442dp-24, -(n * 0x1.84698p-48));
   const Pair r = two_sum(sum.hi, sum.lo - n * 0x1.3198a2e037073p-69); const double z = r.hi * r.hi, half = 0.5 * z, most = 1.0 - half;
   const double cosine = most + (((1.0 - most) - half) + (z * z * taylor(z, 6402373705728000, 18, 4) - r.hi * r.lo));
   const double sine = r.hi + (r.hi * z * taylor(z, 121645100408832000, 19, 3) + r.lo * (1.0 - half)); quadrant += (int64_t)n & 3;
@@ -86,8 +82,7 @@ static float exp32(float x) {
 static float tree16(float* v) { for (u64 n = 8; n; n /= 2) EACH(j, n) v[j] += v[j + n]; return v[0]; }
 // ---- The parameters ----
 typedef struct { const char* s; u64 size; } Text; typedef struct { const uint8_t *at, *end; } Cursor;
-typedef struct { u64 type, count; Cursor data; } Value;  // `count` items of one type
-enum { I32 = 5, REAL = 6, STRING = 8, ARRAY = 9, TYPES = 13 };
+typedef struct { u64 type, count; Cursor data; } Value; enum { I32 = 5, REAL = 6, STRING = 8, ARRAY = 9, TYPES = 13 };  // `count` items
 static const char* path; static u64 key_count, tensor_count, layers, width, hidden, heads, kv_heads, head, pairs, context;
 static Cursor key_list, tensor_list, tensor_data;
 static void die(const char* what, const char* why) { fprintf(stderr, "geist: %s: %s %s\n", path, what, why), exit(1); }
@@ -101,6 +96,13 @@ static u64 take_int(Cursor* c, u64 size) { u64 v = 0; memcpy(&v, take(c, size), 
 static Text take_text(Cursor* c) { const u64 n = take_int(c, 8); return (Text){(const char*)take(c, n), n}; }
 static int same(Text a, const char* b) { return a.size == strlen(b) && !memcmp(a.s, b, a.size); }
 static const uint8_t value_size[TYPES] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+static char asked[66];  // what listed() was last asked for
+static int listed(const char* list, Text t) { return snprintf(asked, 64, " %.*s ", t.size < 60 ? (int)t.size : 60, t.s) > 2 && strstr(list, asked); }
+// The keys of an architecture that change nothing here, or are read. Any other might change the tokens.
+static const char known_keys[] = " block_count context_length embedding_length feed_forward_length expert_count expert_used_count vocab_size "
+    "tensor_data_layout attention.head_count attention.head_count_kv attention.key_length attention.value_length attention.sliding_window "
+    "attention.layer_norm_rms_epsilon attention.scale rope.dimension_count rope.freq_base rope.scale_linear rope.scaling.type rope.scaling.factor "
+    "rope.scaling.original_context_length ";
 static Value find(const char* name) {  // the value of a key; for no key, type TYPES and the end of the list
   Cursor c = key_list;
   EACH(k, key_count) {
@@ -108,6 +110,8 @@ static Value find(const char* name) {  // the value of a key; for no key, type T
     if (v.type == ARRAY) v.type = take_int(&c, 4), v.count = take_int(&c, 8), v.data = c;
     check(v.type < TYPES && v.type != ARRAY && v.count <= (u64)(c.end - c.at)), take(&c, v.count * value_size[v.type]);
     EACH(i, v.type == STRING ? v.count : 0) take_text(&c);
+    if (key.size > 6 && !memcmp(key.s, "llama.", 6) && !listed(known_keys, (Text){key.s + 6, key.size - 6}))
+      die("only geist run knows what this key of the file asks for:", asked);
     if (same(key, name)) return v;
   }
   return (Value){TYPES, 0, c};
@@ -157,8 +161,7 @@ static float plain(u64 type, const uint8_t* p) {  // F32, F16 or BF16
 }
 // A block of quantised weights: codes, and a scale for each 32 of them, or each 16 in Q6_K.
 static void unpack(u64 type, const uint8_t* p, int8_t* q, float* scale) {
-  if (type == Q8_0) memcpy(q, p + 2, 32);
-  if (type == Q4_0) EACH(i, 32) q[i] = (int8_t)((p[2 + i % 16] >> i / 16 * 4 & 15) - 8);
+  if (type == Q8_0) memcpy(q, p + 2, 32); else if (type == Q4_0) EACH(i, 32) q[i] = (int8_t)((p[2 + i % 16] >> i / 16 * 4 & 15) - 8);
   if (type != Q6_K) { *scale = plain(F16, p); return; }
   EACH(i, 16) scale[i] = plain(F16, p + 208) * (float)(int8_t)p[192 + i];
   EACH(i, 256) {
@@ -226,8 +229,8 @@ static void load_model(void) {
   const float* const divisors = pairs ? vector("rope_freqs.weight", 0, 1) : NULL; frequencies = resize(NULL, pairs, 8);
   EACH(i, divisors ? pairs : 0) check(divisors[i] > 1e-9f && divisors[i] < 1e9f);
   EACH(i, pairs) frequencies[i] = pow64(base, -2.0 * (double)i / (double)(2 * pairs)) / (divisors ? (double)divisors[i] : 1) / factor;
-  embedding = matrix("token_embd.weight", 0, width, 0, 0), output = matrix("output.weight", 0, width, embedding.rows, 1);
-  output_norm = vector("output_norm.weight", 0, 0), model = resize(NULL, layers, sizeof(Layer)), output = output.data ? output : embedding;
+  embedding = matrix("token_embd.weight", 0, width, 0, 0), check(SIZE("vocab_size", 1, embedding.rows, 1) > 0), output_norm = vector("output_norm.weight", 0, 0);
+  output = matrix("output.weight", 0, width, embedding.rows, 1), model = resize(NULL, layers, sizeof(Layer)), output = output.data ? output : embedding;
   EACH(i, layers) model[i] = (Layer){vector("blk.%d.attn_norm.weight", i, 0), vector("blk.%d.ffn_norm.weight", i, 0),
       matrix("blk.%d.attn_q.weight", i, width, heads * head, 0), matrix("blk.%d.attn_k.weight", i, width, kv_heads * head, 0),
       matrix("blk.%d.attn_v.weight", i, width, kv_heads * head, 0), matrix("blk.%d.attn_output.weight", i, heads * head, width, 0),
@@ -306,8 +309,7 @@ static int class_at(Text t, u64 i, u64* next) {
   const u64 n = s[0] < 0x80 ? 1 : s[0] < 0xC2 ? 9 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : s[0] < 0xF5 ? 4 : 9;
   u32 c = n == 1 ? s[0] : s[0] & (0x7Fu >> n % 8);
   for (u64 k = 1; k < n; c = c << 6 | (s[k++] & 63)) if (n == 9 || i + k >= t.size || s[k] >> 6 != 2) return OTHER;
-  if ((n == 3 && (c < 0x800 || c >> 11 == 27)) || (n == 4 && (c < 0x10000 || c > 0x10FFFF))) return OTHER;
-  return *next = i + n, class_of(c);
+  return (n == 3 && (c < 0x800 || c >> 11 == 27)) || (n == 4 && (c < 0x10000 || c > 0x10FFFF)) ? OTHER : (*next = i + n, class_of(c));
 }
 static u64 run(Text t, u64 i, int class, int limit) { for (u64 next; limit-- && class_at(t, i, &next) == class; i = next) {} return i; }
 static int newline_at(Text t, u64 i) { return i < t.size && (t.s[i] == '\n' || t.s[i] == '\r'); }
@@ -342,7 +344,7 @@ static int find_token(Text t) { return find_or_put(vocabulary, t, 0, 0); }
 static void add(int id) { if (id >= 0) ids = resize(ids, id_count + 1, sizeof(int)), ids[id_count++] = id; }
 static void encode_word(Text w) {
   const int whole = whole_words ? find_token(w) : -1;
-  if (whole >= 0 && tokens[whole].type == NORMAL) return add(whole);
+  if (whole >= 0 && tokens[whole].type == NORMAL) { add(whole); return; }
   u64 n = 0, *const cut = resize(NULL, w.size + 1, 8);  // where symbols begin: at bytes, or at characters for SPM
   for (u64 i = 0; i < w.size;) {
     const uint8_t lead = spm ? (uint8_t)w.s[i] : 0; cut[n++] = i++;
@@ -387,9 +389,6 @@ static void encode(Text t, int raw, u64 prefix) {
     if (special >= 0) from = i + tokens[special].text.size, i = from - 1;
   }
 }
-static int listed(const char* list, Text t) {
-  char word[66]; return t.size > 0 && t.size < 60 && snprintf(word, sizeof word, " %.*s ", (int)t.size, t.s) && strstr(list, word);
-}
 // The bytes that a token stands for. BPE writes the bytes 0 ... 32, 127 ... 160, 173 as U+0100 and on; .s is NULL if it does not.
 static Text decode(Text t) {
   char *const s = resize(NULL, t.size, 1), *end = s;
@@ -422,12 +421,13 @@ static void load_vocabulary(void) {
     Token* const t = tokens + i; const float f = score.count ? float_of((u32)take_int(&score.data, 4)) : 0;
     t->text = take_text(&text.data), t->type = type.count ? (int)take_int(&type.data, 4) : NORMAL, t->score = f - f == 0 ? f : -1e300;
     if ((t->ends = listed(ends, t->text))) t->type = CONTROL;
-    t->bytes = t->type >= UNKNOWN && t->type <= USER ? t->text : decode(t->text);
+    Text plain_text = decode(t->text); t->bytes = t->type >= UNKNOWN && t->type <= USER ? t->text : plain_text;
     if (t->text.size == 6 && (t->type == BYTE || (!type.count && spm)) && !memcmp(t->text.s, "<0x", 3)) {
       const char byte = (char)strtol(t->text.s + 3, NULL, 16);
       t->bytes = (Text){memcpy(resize(NULL, 1, 1), &byte, 1), 1}, t->type = BYTE, byte_token[(uint8_t)byte] = (int)i;
     }
-    if ((t->type <= NORMAL || t->type == UNUSED) && t->bytes.s && !(spm && memchr(t->text.s, ' ', t->text.size))) find_or_put(vocabulary, t->bytes, 0, i + 1);
+    if ((t->type <= NORMAL || t->type == USER || t->type == UNUSED) && plain_text.s && !(spm && memchr(t->text.s, ' ', t->text.size)))
+      find_or_put(vocabulary, plain_text, 0, i + 1);
     if (!t->bytes.s) t->bytes = t->text;
   }
   EACH(i, spm ? 0 : merge.count) {

@@ -40,6 +40,11 @@ def main():
         run(geist, "quantize", model, folder / "q.gguf", "Q8_0")
         run(geist, "export", folder / "q.gguf", mind)
         assert (mind / "model.gguf").read_bytes() == (folder / "q.gguf").read_bytes()
+        # What the run file does not read is refused in its own words, and nothing is left.
+        run(geist, "quantize", model, folder / "k.gguf", "Q4_K_M")
+        refused = run(geist, "export", folder / "k.gguf", folder / "none", code=1)
+        assert b"only geist run reads the type" in refused.stderr, refused.stderr
+        assert os.listdir(folder / "none") == [], os.listdir(folder / "none")
         missing = run(geist, "export", folder / "none.gguf", mind, code=1)
         assert missing.stderr.count(b"\n") >= 1
     print("export: equal")

@@ -272,7 +272,12 @@ text::Vocabulary small_bpe(const std::string& pre) {
 TEST(RunFileText, BytePairIdsEqual) {
   for (const char* pre : {"gpt-2", "llama-bpe", "qwen2", "smollm"}) {
     SCOPED_TRACE(pre);
-    expect_same_ids(write_vocabulary(small_bpe(pre), "run_file_bpe.gguf"), 4000);
+    text::Vocabulary vocabulary = small_bpe(pre);
+    expect_same_ids(write_vocabulary(vocabulary, "run_file_bpe.gguf"), 4000);
+    // User-defined tokens are also found by merging.
+    for (text::TokenType& type : vocabulary.types)
+      if (type == text::TokenType::kNormal) type = text::TokenType::kUserDefined;
+    expect_same_ids(write_vocabulary(vocabulary, "run_file_bpe.gguf"), 1000);
   }
 }
 
@@ -386,10 +391,12 @@ TEST(RunFile, ContinuesStoriesAsTheEngineDoes) {
   expect_same_text(*path, "Once upon a time, there was a", 60);
 }
 
-// A random model with a vocabulary of bytes, written as a file.
-std::string write_random_model(std::string_view variant, kernels::TensorType type) {
+// A random model with a vocabulary of bytes, written as a file; `more` is added to its metadata.
+std::string write_random_model(std::string_view variant, kernels::TensorType type,
+                               const gguf::Metadata& more = {}) {
   const gguf::File file = testing::random_model(variant, type, 5);
   gguf::Metadata metadata = file.metadata();
+  for (const auto& [key, value] : more) metadata[key] = value;
   std::vector<std::string> tokens = {"<unk>", "<s>", "</s>"};
   std::vector<int32_t> types = {2, 3, 3};
   for (int b = 0; b < 256; ++b) {
@@ -437,6 +444,61 @@ TEST(RunFile, ScalesRotationsAsTheEngineDoes) {
     SCOPED_TRACE(variant);
     expect_same_text(write_random_model(variant, kernels::TensorType::kF32), "the ab", 40);
   }
+}
+
+// What a key of the architecture asks for is done as the engine does it, or refused.
+TEST(RunFile, DoesOrRefusesWhatEveryKeyAsksFor) {
+  using gguf::Value;
+  const std::pair<const char*, Value> keys[] = {
+      {"vocab_size", Value::u32(300)},
+      {"expert_used_count", Value::u32(0)},
+      {"attention.sliding_window", Value::u32(3)},
+      {"attention.sliding_window_pattern", Value::u32(2)},
+      {"attention.scale", Value::f32(0.9f)},
+      {"attention.causal", Value::boolean(false)},
+      {"attention.clamp_kqv", Value::f32(0.1f)},
+      {"attention.max_alibi_bias", Value::f32(8.0f)},
+      {"attention.layer_norm_epsilon", Value::f32(0.1f)},
+      {"attention.key_length", Value::u32(8)},
+      {"attention.value_length", Value::u32(8)},
+      {"attn_logit_softcapping", Value::f32(2.0f)},
+      {"final_logit_softcapping", Value::f32(0.01f)},
+      {"embedding_scale", Value::f32(3.0f)},
+      {"residual_scale", Value::f32(0.1f)},
+      {"logit_scale", Value::f32(0.1f)},
+      {"use_parallel_residual", Value::boolean(false)},
+      {"pooling_type", Value::u32(1)},
+      {"rope.dimension_count", Value::u32(4)},
+      {"rope.freq_base", Value::f32(100.0f)},
+      {"rope.freq_base_swa", Value::f32(100.0f)},
+      {"rope.scale_linear", Value::f32(3.0f)},
+      {"rope.scaling.type", Value::string("yarn")},
+      {"rope.scaling.factor", Value::f32(3.0f)},
+      {"rope.scaling.original_context_length", Value::u32(16)},
+      {"rope.scaling.attn_factor", Value::f32(2.0f)},
+      {"rope.scaling.yarn_beta_fast", Value::f32(2.0f)},
+      {"rope.scaling.yarn_log_multiplier", Value::f32(0.5f)},
+      {"rope.scaling.finetuned", Value::boolean(false)},
+      {"an_invention_of_tomorrow", Value::f32(2.0f)},
+  };
+  int done = 0, refused = 0;
+  for (const auto& [key, value] : keys) {
+    SCOPED_TRACE(key);
+    const std::string path = write_random_model("llama", kernels::TensorType::kF32,
+                                                {{std::string("llama.") + key, value}});
+    const Ran ran = run(std::string(RUN_FILE) + " " + quoted(path) + " 'the ab' -n 12");
+    ran.code == 0 ? ++done : ++refused;
+    if (ran.code == 0) {
+      auto file = gguf::File::open(path);
+      ASSERT_TRUE(model::Model::load(std::move(*file), {}).ok());
+      EXPECT_EQ(ran.out, engine_text(path, "the ab", 12, 0, 0, false));
+    } else {
+      EXPECT_EQ(ran.code, 1);
+      EXPECT_EQ(std::count(ran.error.begin(), ran.error.end(), '\n'), 1) << ran.error;
+    }
+  }
+  EXPECT_GE(done, 8);
+  EXPECT_GE(refused, 12);
 }
 
 // Longer than a page of keys and values, and to the end of the context.

@@ -16,6 +16,7 @@
 #include "cli/store.h"
 #include "gguf/gguf.h"
 #include "model/hf_import.h"
+#include "model/model.h"
 
 namespace geist::cli {
 namespace {
@@ -65,14 +66,21 @@ Status write_model(const gguf::File& file, const std::string& to) {
 Status export_model(const std::string& model, const std::string& folder) {
   GEIST_ASSIGN(const std::string path, find_model(model));
   GEIST_ASSIGN(const gguf::File file, model::open_model_file(path));
-  GEIST_TRY(check_run_file_reads(file));
+  GEIST_TRY(model::read_model_config(file));  // what geist run refuses, the run file need not read
   std::error_code failed;
   fs::create_directories(folder, failed);
   if (failed) return errorf("%s: cannot be made: %s", folder.c_str(), failed.message().c_str());
   const std::string target = (fs::path(folder) / "model.gguf").string();
   const bool one_file =
       fs::is_regular_file(path, failed) && file.file_bytes() == fs::file_size(path, failed);
+  if (one_file) GEIST_TRY(check_run_file_reads(path));
   if (!one_file || !link_file(path, target)) GEIST_TRY(write_model(file, target));
+  if (!one_file) {
+    if (Status read = check_run_file_reads(target); !read.ok()) {
+      fs::remove(target, failed);
+      return read;
+    }
+  }
   GEIST_TRY(write_file((fs::path(folder) / "geist.c").string(), run_file_source()));
   return write_file((fs::path(folder) / "README").string(), kReadme);
 }
