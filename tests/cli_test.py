@@ -31,7 +31,7 @@ import unittest
 
 GEIST, MAKE_TINY_MODEL = sys.argv[1:3] if len(sys.argv) > 2 else ("geist", "make_tiny_model")
 TIMEOUT_S = 120
-COMMANDS = ["run", "chat", "info", "pages", "tokenize", "detokenize", "render", "logits", "embed", "perplexity",
+COMMANDS = ["run", "chat", "info", "pages", "tokenize", "detokenize", "render", "logits", "embed", "perplexity", "eval",
             "bench", "pull", "quantize", "convert", "export", "train", "completion"]
 NEVER_ENDS = ["--logit-bias", "2-inf"]  # forbids the tiny model's end token
 

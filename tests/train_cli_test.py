@@ -324,6 +324,62 @@ class Plot(Case):
             self.assertFalse((path / "plot.svg").exists())
 
 
+class Eval(Case):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        for words in (["generate", cls.folder / "data", "--documents", 300, "--chats", 1, "--pairs", 1, "--problems", 1,
+                       "--held-out", 6],
+                      ["tokenizer", "--data", cls.folder / "data/base.txt", "--vocab", 512, "--pre", "qwen2", "--out",
+                       cls.folder / "tok.gguf"]):
+            subprocess.run([GEIST, "train", *map(str, words)], check=True, capture_output=True, timeout=TIMEOUT_S)
+        recipe = RECIPE.format(out="run", steps=30).replace("text.txt", "data/base.txt").replace("context = 32", "context = 512")
+        (cls.folder / "base.toml").write_text(recipe.replace("split_bytes = 400", ""))
+        subprocess.run([GEIST, "train", "base", cls.folder / "base.toml"], check=True, capture_output=True, timeout=TIMEOUT_S)
+
+    def eval(self, *arguments):
+        return json.loads(self.geist("eval", self.folder / "run/model.gguf", "--json", *arguments).stdout)
+
+    def test_figures_do_not_depend_on_batches_and_threads(self):
+        words = ["--suite", "world", "--suite", "world-pairs", "--count", 2, "-n", 24]
+        one = self.eval(*words, "--batch", 1, "-t", 1)
+        self.assertEqual(one, self.eval(*words, "--batch", 7, "-t", 2))
+        self.assertEqual(len(one["suites"]["world"]), 9)
+        self.assertEqual(one["suites"]["world-pairs"]["pairs"]["problems"], 18)
+        self.assertLessEqual(one["suites"]["world"]["tool"]["tokens"], 24)
+
+    def test_files_folders_and_answers(self):
+        answers, folder = self.folder / "answers.jsonl", self.folder / "data/eval"
+        scores = self.eval("--suite", folder, "--suite", self.folder / "data/pairs.held-out.jsonl", "-n", 8, "--answers", answers)
+        self.assertEqual(scores["suites"][str(folder)]["lookup"]["problems"], 6)
+        lines = [json.loads(line) for line in answers.read_text().splitlines()]
+        self.assertEqual(len(lines), 54)
+        self.assertEqual(sum(line["right"] for line in lines if line["skill"] == "form"),
+                         round(scores["suites"][str(folder)]["form"]["right"] * 6))
+        table = self.geist("eval", self.folder / "run/model.gguf", "--suite", folder / "form.jsonl", "-n", 8).stdout
+        self.assertIn(b"form", table)
+
+    def test_text_beside_an_ngram_of_the_same_size(self):
+        held_out, train = self.folder / "data/base.held-out.txt", self.folder / "data/base.txt"
+        scores = self.eval("--text", held_out, "--ngram", train)
+        self.assertEqual(scores["text"]["tokens"], scores["ngram"]["tokens"])
+        self.assertEqual(scores["text"]["documents"], 6)
+        self.assertLessEqual(scores["ngram"]["numbers"], scores["parameters"])
+        self.assertLess(scores["ngram"]["bits_per_byte"], 2)
+        self.assertGreater(scores["text"]["bits_per_byte"], scores["ngram"]["bits_per_byte"])  # 30 steps are few
+
+    def test_usage_and_faults(self):
+        model = self.folder / "run/model.gguf"
+        self.geist("eval", model, code=2)
+        bad = self.file("bad.jsonl", '{"messages": []}\n')
+        run = self.geist("eval", model, "--suite", bad, code=1)
+        self.assertIn(b"bad.jsonl:1", run.stderr)
+        self.assertEqual(run.stderr.strip().count(b"\n"), 0)
+        self.geist("eval", model, "--suite", self.folder / "absent", code=1)
+        check = self.file("check.jsonl", json.dumps({"messages": [{"role": "user", "content": "x"}], "check": {"kind": "taste"}}))
+        self.assertIn(b"check", self.geist("eval", model, "--suite", check, code=1).stderr)
+
+
 class Generate(Case):
     FEW = ["--documents", 50, "--chats", 60, "--pairs", 20, "--problems", 20, "--held-out", 10]
 
