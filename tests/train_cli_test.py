@@ -378,6 +378,136 @@ class Eval(Case):
         self.geist("eval", model, "--suite", self.folder / "absent", code=1)
         check = self.file("check.jsonl", json.dumps({"messages": [{"role": "user", "content": "x"}], "check": {"kind": "taste"}}))
         self.assertIn(b"check", self.geist("eval", model, "--suite", check, code=1).stderr)
+SFT_RECIPE = """
+out = "{out}"
+[model]
+from = "base/model.gguf"
+[data]
+files = ["chats.jsonl", "alpaca.json"]
+validation_share = 0.2
+{data}
+[train]
+steps = {steps}
+batch_rows = 2
+context = 96
+checkpoint_every = 5
+validate_every = 20
+[optimizer]
+learning_rate = 0.01
+"""
+
+
+class Chats(Case):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        (cls.folder / "text.txt").write_text(english(400))
+        (cls.folder / "base.toml").write_text(RECIPE.format(out="base", steps=5).replace("context = 32", "context = 128"))
+        for command in (["tokenizer", "--data", cls.folder / "text.txt", "--vocab", "300", "--out", cls.folder / "tok.gguf"],
+                        ["base", cls.folder / "base.toml"]):
+            subprocess.run([GEIST, "train", *command], check=True, capture_output=True, timeout=TIMEOUT_S)
+        lines = english(60).splitlines()
+        with (cls.folder / "chats.jsonl").open("w") as f:
+            for i in range(20):
+                f.write(json.dumps({"messages": [{"role": "user", "content": lines[i][:20]},
+                                                 {"role": "assistant", "content": lines[i][20:40]}]}) + "\n")
+        (cls.folder / "alpaca.json").write_text(json.dumps(
+            [{"instruction": lines[i][:15], "input": "", "output": "the " * (90 if i == 21 else 2)}
+             for i in range(20, 40)]))
+
+    def log(self, out):
+        return [json.loads(line) for line in (self.folder / out / "log.jsonl").read_text().splitlines()]
+
+
+class Sft(Chats):
+    def recipe(self, out, steps=30, data=""):
+        return self.file(out + ".toml", SFT_RECIPE.format(out=out, steps=steps, data=data))
+
+    def test_learns_and_resumes_to_the_same_bytes_on_any_thread_count(self):
+        run = self.geist("train", "sft", self.recipe("whole"), "-t", 1)
+        self.assertIn(b"40 conversations", run.stderr)
+        self.assertIn(b"1 sequences left out", run.stderr)
+        process = subprocess.Popen([GEIST, "train", "sft", self.recipe("killed"), "-t", "2"],
+                                   stderr=subprocess.PIPE, text=True)
+        for line in process.stderr:
+            if line.startswith("step 10/"):
+                process.kill()
+                break
+        process.communicate(timeout=TIMEOUT_S)
+        again = self.geist("train", "sft", self.recipe("killed"), "-t", 3)
+        self.assertIn(b"going on from step", again.stderr)
+        self.assertEqual(run.stdout.split()[-1], again.stdout.split()[-1])
+        self.assertEqual((self.folder / "killed/model.gguf").read_bytes(),
+                         (self.folder / "whole/model.gguf").read_bytes())
+        log = self.log("whole")
+        self.assertEqual((log[0]["conversations"], log[0]["dropped_too_long"], log[0]["truncated"]), (40, 1, 0))
+        self.assertEqual(sum("conversations" in e for e in self.log("killed")), 1)
+        self.assertLess(log[-1]["validation_loss"], log[1]["loss"])
+        self.assertTrue(self.geist("run", self.folder / "whole/model.gguf", "-p", "the little", "-n", 8).stdout)
+
+    def test_a_template_of_the_recipe_travels_with_the_model(self):
+        self.file("t.jinja", "{% for m in messages %}[{{ m.role }}]{{ m.content }}<|im_end|>{% endfor %}"
+                             "{% if add_generation_prompt %}[assistant]{% endif %}")
+        self.geist("train", "sft", self.recipe("other", steps=2, data='chat_template = "t.jinja"\ntoo_long = "truncate"'))
+        self.assertEqual(self.log("other")[0]["truncated"], 1)
+        said = self.geist("render", self.folder / "other/model.gguf",
+                          input=b'{"messages": [{"role": "user", "content": "x"}]}').stdout
+        self.assertEqual(said, b"[user]x<|im_end|>")
+
+    def test_faults_are_one_line_and_say_where(self):
+        self.file("bad.jsonl", '{"messages": [{"role": "user", "content": "x"}]}\n')
+        self.file("no.jinja", "{% for m in messages %}{{ m.content }}{% endfor %}"
+                              "{% if add_generation_prompt %}<think>{% endif %}")
+        for data, message in [('validation_files = ["bad.jsonl"]', b"bad.jsonl:1: there is no assistant message"),
+                              ('format = "sharegpt"', b"chats.jsonl:1: 'conversations' is missing"),
+                              ('chat_template = "no.jinja"', b"cannot be told"),
+                              ('formt = "x"', b"formt")]:
+            run = self.geist("train", "sft", self.recipe("fault", data=data), code=1)
+            self.assertIn(message, run.stderr)
+            self.assertEqual(run.stderr.strip().count(b"\n"), 0)
+        self.assertFalse((self.folder / "fault").exists())
+
+
+class Lora(Chats):
+    """The same conversations, an adapter beside a quantised base."""
+
+    def recipe(self, out, steps=30, data=""):
+        base = self.folder / "base/q8.gguf"
+        if not base.exists():
+            self.geist("quantize", self.folder / "base/model.gguf", base, "Q8_0")
+        text = SFT_RECIPE.format(out=out, steps=steps, data=data).replace("base/model.gguf", "base/q8.gguf")
+        return self.file(out + ".toml", text + '[lora]\nrank = 4\ntargets = ["attn_q", "attn_v", "ffn_down"]\n')
+
+    def test_learns_and_resumes_to_the_same_bytes_on_any_thread_count(self):
+        run = self.geist("train", "lora", self.recipe("whole"), "-t", 1)
+        process = subprocess.Popen([GEIST, "train", "lora", self.recipe("killed"), "-t", "2"],
+                                   stderr=subprocess.PIPE, text=True)
+        for line in process.stderr:
+            if line.startswith("step 10/"):
+                process.kill()
+                break
+        process.communicate(timeout=TIMEOUT_S)
+        self.geist("train", "lora", self.recipe("killed"), "-t", 3)
+        adapter = self.folder / "whole/adapter.gguf"
+        self.assertEqual((self.folder / "killed/adapter.gguf").read_bytes(), adapter.read_bytes())
+        self.assertEqual(run.stdout.split()[0].decode(), str(adapter))
+        log = self.log("whole")
+        self.assertLess(log[-1]["validation_loss"], log[1]["loss"])
+        self.assertIn(b"lora", self.geist("info", adapter).stdout.lower())
+        base = self.folder / "base/q8.gguf"
+        logits = []
+        for more in [], ["--lora", adapter]:
+            self.geist("logits", base, "--tokens", "5,6,7", "--out", self.folder / "l.npy", *more)
+            logits.append((self.folder / "l.npy").read_bytes())
+        self.assertNotEqual(logits[0], logits[1])
+        self.assertTrue(self.geist("run", base, "--lora", adapter, "-p", "the", "-n", 4).stdout)
+
+    def test_faults_are_one_line_and_say_where(self):
+        recipe = self.recipe("fault")
+        recipe.write_text(recipe.read_text().replace("attn_v", "attn_w"))
+        run = self.geist("train", "lora", recipe, code=1)
+        self.assertIn(b"no layer has a matrix 'attn_w'", run.stderr)
+        self.assertEqual(run.stderr.strip().count(b"\n"), 0)
 
 
 class Generate(Case):

@@ -57,6 +57,25 @@ void input_gradient(const GradKernels& kernels, ThreadPool& pool, const LinearGr
                  .accumulate = accumulate});
 }
 
+// Each element of dx is one chain over the rows of w whether they come at once or in panels.
+void input_gradient(const GradKernels& kernels, ThreadPool& pool, const LinearGradient& g,
+                    const Matrix& w, std::vector<float>& panel, float* dx, int64_t dx_stride,
+                    bool accumulate) {
+  if (w.type == TensorType::kF32)
+    return input_gradient(kernels, pool, g, reinterpret_cast<const float*>(w.data), dx, dx_stride,
+                          accumulate);
+  constexpr int64_t kPanelRows = 256;
+  panel.resize(static_cast<size_t>(std::min(kPanelRows, w.rows) * w.cols));
+  for (int64_t first = 0; first < w.rows; first += kPanelRows) {
+    const int64_t rows = std::min(kPanelRows, w.rows - first);
+    pool.for_ranges(rows, 8, [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) matrix_row(w, first + r, panel.data() + r * w.cols);
+    });
+    input_gradient(kernels, pool, {g.tokens, rows, g.cols, g.dy + first, g.dy_stride}, panel.data(),
+                   dx, dx_stride, accumulate || first > 0);
+  }
+}
+
 void weight_gradient(const GradKernels& kernels, ThreadPool& pool, const LinearGradient& g,
                      const float* x, int64_t x_stride, float* dw) {
   outer_product(kernels, pool,

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "base/thread_pool.h"
 #include "kernels/grad_kernels.h"
+#include "kernels/matmul.h"
 
 namespace geist::kernels {
 
@@ -21,6 +23,10 @@ struct LinearGradient {
 // dx[t][c] (+)= the chain over r ascending of dy[t][r] * w[r][c].
 void input_gradient(const GradKernels& kernels, ThreadPool& pool, const LinearGradient& g,
                     const float* w, float* dx, int64_t dx_stride, bool accumulate);
+// The same for weights of any type, widened exactly, some rows at a time, into `panel`.
+void input_gradient(const GradKernels& kernels, ThreadPool& pool, const LinearGradient& g,
+                    const Matrix& w, std::vector<float>& panel, float* dx, int64_t dx_stride,
+                    bool accumulate);
 // dw[r][c] += the chain over t ascending of dy[t][r] * x[t][c]: continues a chain that earlier
 // tokens began, so that the gradient of a batch does not depend on how it was cut.
 void weight_gradient(const GradKernels& kernels, ThreadPool& pool, const LinearGradient& g,

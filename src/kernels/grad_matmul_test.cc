@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "kernels/block.h"
 #include "kernels/kernel_test_support.h"
 
 namespace geist::kernels {
@@ -87,6 +88,34 @@ TEST(OuterProduct, ThreadsAndCutsInDepthChangeNothing) {
       }
       EXPECT_TRUE(same_bytes(out, dw));
       EXPECT_TRUE(same_bytes(in, dx));
+    }
+  }
+}
+
+// Frozen weights: the bits of the widened matrix, whatever the panels.
+TEST(OuterProduct, AMatrixOfAnyTypeIsItsWidenedSelf) {
+  const int64_t rows = 600, cols = 256, tokens = 7;
+  const auto dy = random_floats(tokens * rows, "dy"), given = random_floats(rows * cols, "w");
+  const auto start = random_floats(tokens * cols, "dx");
+  const LinearGradient g{tokens, rows, cols, dy.data(), rows};
+  ThreadPool pool(2);
+  for (const TensorType type : {TensorType::kF32, TensorType::kF16, TensorType::kBF16,
+                                TensorType::kQ8_0, TensorType::kQ4_K, TensorType::kQ6_K}) {
+    const int64_t bytes = *row_bytes(type, cols);
+    std::vector<std::byte> data(static_cast<size_t>(rows * bytes));
+    std::vector<float> widened(given.size()), panel;
+    for (int64_t r = 0; r < rows; ++r) {
+      quantize_row(type, given.data() + r * cols, cols, data.data() + r * bytes);
+      dequantize_row(type, data.data() + r * bytes, cols, widened.data() + r * cols);
+    }
+    for (const GradKernels* k : all_tables()) {
+      for (const bool accumulate : {false, true}) {
+        std::vector<float> expected = start, out = start;
+        input_gradient(*k, pool, g, widened.data(), expected.data(), cols, accumulate);
+        input_gradient(*k, pool, g, Matrix{type, rows, cols, data.data()}, panel, out.data(), cols,
+                       accumulate);
+        EXPECT_TRUE(same_bytes(out, expected));
+      }
     }
   }
 }

@@ -62,7 +62,6 @@ void Pass::adapt(Rows in, std::span<const kernels::MatmulJob> jobs) {
         if (const LoraPair* pair = member.adapter->find(jobs[j].w))
           ws_.adapter_terms.push_back({j, pair, lora_factor(*pair, member.scale), nullptr});
     if (ws_.adapter_terms.empty()) continue;
-    not_on_tape("an adapter");
     const bool all = in.count == tokens();
     GEIST_CHECK(all || in.count == static_cast<int64_t>(ws_.wanted.size()));
     add_adapters(in, jobs, all ? group.tokens : group.wanted);
@@ -122,7 +121,7 @@ void Pass::adapt_embedding(const Matrix& table, Rows x) {
     for (const AdapterSet::Member& member : group.set->members()) {
       const LoraPair* pair = member.adapter->find(&table);
       if (pair == nullptr) continue;
-      not_on_tape("an adapter");
+      not_on_tape("an adapter of the embedding");
       const int64_t mark = ws_.mark(), rank = pair->rank();
       float* low = ws_.take(rank);
       for (const int64_t t : group.tokens) {

@@ -35,6 +35,9 @@ class Tape {
                          const float* sin, int64_t pairs, Rows heads, Rows out) = 0;
   virtual void mlp(Rows in, const Mlp& mlp, Rows gate, Rows up, Rows out) = 0;
 
+  // Adapters (lora.h) of the products of attention and mlp are no event of their own: a tape that is
+  // given tokens with adapters looks them up by the matrices that it is told.
+
   // An operation that no tape can take back yet.
   virtual void other(const char* operation) = 0;
 };

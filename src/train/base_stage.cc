@@ -12,11 +12,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// An absolute path stays as it is.
-std::string beside(const std::string& folder, const std::string& path) {
-  return (fs::path(folder) / path).string();
-}
-
 Status read_model(const RecipeTable& t, BaseOptions* o) {
   GEIST_TRY(t.read("from", &o->from));
   GEIST_TRY(t.read("tokenizer", &o->tokenizer));
@@ -103,11 +98,8 @@ Result<BaseOptions> read_base_recipe(const Recipe& recipe, const std::string& re
 Result<BaseSummary> run_base_stage(const BaseOptions& options, ThreadPool& pool,
                                    const BaseStart& start, const TrainObserver& observer) {
   GEIST_ASSIGN(TrainedModel trained, first_model(options));
-  const int64_t limit = trained.model().config().context_length;
-  const int64_t context = options.context > 0 ? options.context : limit;
-  if (context > limit)
-    return errorf("train.context = %lld is more than the model's %lld",
-                  static_cast<long long>(context), static_cast<long long>(limit));
+  GEIST_ASSIGN(const int64_t context,
+               row_context(options.context, trained.model().config().context_length));
   GEIST_ASSIGN(const text::Tokenizer tokenizer, model::load_tokenizer(trained.metadata()));
   if (tokenizer.vocabulary().eos < 0)
     return errorf("the tokenizer has no end-of-text token (tokenizer.ggml.eos_token_id)");

@@ -16,7 +16,8 @@ std::shared_ptr<model::Page> TrainBatch::page(const model::Config& config) {
   return pages_[pages_used_++];
 }
 
-void TrainBatch::set(const model::Config& config, std::span<const TrainSequence> sequences) {
+void TrainBatch::set(const model::Config& config, const model::AdapterSet* adapters,
+                     std::span<const TrainSequence> sequences) {
   tokens_.clear();
   rows_.clear();
   targets_.clear();
@@ -47,7 +48,11 @@ void TrainBatch::set(const model::Config& config, std::span<const TrainSequence>
       const float weight = in.weights.empty() ? otherwise : in.weights[at];
       const float scalar = in.scalar_weights.empty() ? 0.0f : in.scalar_weights[at];
       const bool wanted = weight != 0.0f || scalar != 0.0f;
-      tokens_.push_back({.id = in.ids[at], .sequence = &sequence, .pos = i, .want_output = wanted});
+      tokens_.push_back({.id = in.ids[at],
+                         .sequence = &sequence,
+                         .pos = i,
+                         .want_output = wanted,
+                         .adapters = adapters});
       if (!wanted) continue;
       targets_.push_back(in.ids[at + 1]);
       weights_.push_back(weight);

@@ -26,7 +26,8 @@ struct TrainSequence {
 class TrainBatch {
  public:
   // Refers to the ids until the next call. Pages are kept from batch to batch.
-  void set(const model::Config& config, std::span<const TrainSequence> sequences);
+  void set(const model::Config& config, const model::AdapterSet* adapters,
+           std::span<const TrainSequence> sequences);
 
   std::span<const model::BatchToken> tokens() const { return tokens_; }
   std::span<const SequenceRows> rows() const { return rows_; }

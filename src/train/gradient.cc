@@ -24,7 +24,8 @@ Result<std::unique_ptr<GradientEngine>> GradientEngine::make(const TrainedModel&
   GEIST_ASSIGN(engine->gradient_, FloatBlock::make(trained.weights().size()));
   const int64_t head = trained.offset_of(engine->tape_.head()->w);
   for (const Parameter& p : trained.parameters()) {
-    if (p.offset != head || p.name != "token_embd.weight") continue;
+    if (head == TrainedModel::kFrozen || p.offset != head || p.name != "token_embd.weight")
+      continue;
     engine->tied_offset_ = head;
     GEIST_ASSIGN(engine->lookups_, FloatBlock::make(p.count));
   }
@@ -45,7 +46,7 @@ Status GradientEngine::run_forward(std::span<const TrainSequence> sequences) {
   const model::Model& model = trained_.model();
   if (!model.config().has_logits) return errorf("an embedding model has no next token to learn");
   GEIST_TRY(check(sequences));
-  batch_.set(model.config(), sequences);
+  batch_.set(model.config(), trained_.adapters(), sequences);
   const auto floats =
       static_cast<size_t>(model.config().embedding_length) * batch_.targets().size();
   if (hidden_.size() < floats) hidden_.resize(floats);
@@ -87,6 +88,9 @@ Result<LossSums> GradientEngine::take_back(std::span<const float> weights,
                                            std::span<const float> scalar_weights, float scale) {
   const model::Linear& head = *tape_.head();
   float* gradient = gradient_.data();
+  const auto place = [&](int64_t offset) {
+    return offset == TrainedModel::kFrozen ? nullptr : gradient + offset;
+  };
   if (scalar_head_) {
     scaled_.assign(scalar_weights.begin(), scalar_weights.end());
     for (float& w : scaled_) w *= scale;
@@ -94,9 +98,9 @@ Result<LossSums> GradientEngine::take_back(std::span<const float> weights,
   }
   LossSums sums;
   if (batch_.predicts()) {
-    float* dbias = head.bias.empty() ? nullptr : gradient + trained_.offset_of(head.bias);
+    float* dbias = head.bias.empty() ? nullptr : place(trained_.offset_of(head.bias));
     sums = loss_.backward(head, {hidden_.data(), batch_.targets(), weights}, scale,
-                          gradient + trained_.offset_of(head.w), dbias);
+                          place(trained_.offset_of(head.w)), dbias);
   } else {
     std::fill(hidden_.begin(), hidden_.end(), 0.0f);
   }
@@ -133,7 +137,7 @@ Result<LossSums> GradientEngine::evaluate(std::span<const TrainSequence> sequenc
                                           RowOutputs* outputs) {
   GEIST_TRY(check(sequences));
   const model::Model& model = trained_.model();
-  batch_.set(model.config(), sequences);
+  batch_.set(model.config(), trained_.adapters(), sequences);
   const auto floats =
       static_cast<size_t>(model.config().embedding_length) * batch_.targets().size();
   if (hidden_.size() < floats) hidden_.resize(floats);

@@ -158,6 +158,7 @@ void GradientTape::take_back_norm(const model::Norm& norm, Rows x, const int64_t
     stats_[static_cast<size_t>(i)] =
         kernel(x.row(t), norm.weight.data(), dy.row(i), norm.eps, x.width, dx.rows.row(t));
   });
+  if (trained_.offset_of(norm.weight) == TrainedModel::kFrozen) return;
   float* dweight = gradient_ + trained_.offset_of(norm.weight);
   float* dbias = norm.bias.empty() ? nullptr : gradient_ + trained_.offset_of(norm.bias);
   pool_.for_ranges(x.width, 16, [&](int64_t begin, int64_t end) {
@@ -189,13 +190,40 @@ void GradientTape::back(const Add& op) {
 void GradientTape::take_back_linear(const model::Linear& linear, Rows x, const float* dy,
                                     int64_t dy_stride, Gradient& dx) {
   const kernels::LinearGradient g{x.count, linear.outputs(), linear.w.cols, dy, dy_stride};
-  const int64_t offset = trained_.offset_of(linear.w);
-  kernels::input_gradient(g_, pool_, g, trained_.weights().data() + offset, dx.rows.data,
-                          dx.rows.stride, dx.live);
+  kernels::input_gradient(g_, pool_, g, linear.w, panel_, dx.rows.data, dx.rows.stride, dx.live);
   dx.live = true;
-  kernels::weight_gradient(g_, pool_, g, x.data, x.stride, gradient_ + offset);
-  if (!linear.bias.empty())
-    kernels::bias_gradient(k_, pool_, g, gradient_ + trained_.offset_of(linear.bias));
+  const int64_t dw = trained_.offset_of(linear.w);
+  if (dw != TrainedModel::kFrozen)
+    kernels::weight_gradient(g_, pool_, g, x.data, x.stride, gradient_ + dw);
+  const int64_t dbias =
+      linear.bias.empty() ? TrainedModel::kFrozen : trained_.offset_of(linear.bias);
+  if (dbias != TrainedModel::kFrozen) kernels::bias_gradient(k_, pool_, g, gradient_ + dbias);
+  take_back_adapters(linear.w, x, g, dx);
+}
+
+void GradientTape::take_back_adapters(const kernels::Matrix& w, Rows x,
+                                      const kernels::LinearGradient& g, Gradient& dx) {
+  if (trained_.adapters() == nullptr) return;
+  for (const model::AdapterSet::Member& member : trained_.adapters()->members()) {
+    const model::LoraPair* pair = member.adapter->find(&w);
+    if (pair == nullptr) continue;
+    const int64_t rank = pair->rank();
+    const float factor = model::lora_factor(*pair, member.scale);
+    const Rows low = rows_in(scratch_, x.count, rank), dlow = rows_in(scratch_, x.count, rank);
+    activations_.set(x.data, x.count, x.width, x.stride);
+    const kernels::MatmulJob job{&pair->a, nullptr, low.data, rank};
+    kernels::matmul(k_, pool_, activations_, {&job, 1});
+    k_.scale(low.data, factor, x.count * rank, low.data);
+    const kernels::LinearGradient outer{g.tokens, g.rows, rank, g.dy, g.dy_stride};
+    kernels::weight_gradient(g_, pool_, outer, low.data, rank,
+                             gradient_ + trained_.offset_of(pair->b));
+    kernels::input_gradient(g_, pool_, outer, pair->b, panel_, dlow.data, rank, false);
+    k_.scale(dlow.data, factor, x.count * rank, dlow.data);
+    const kernels::LinearGradient inner{g.tokens, rank, x.width, dlow.data, rank};
+    kernels::weight_gradient(g_, pool_, inner, x.data, x.stride,
+                             gradient_ + trained_.offset_of(pair->a));
+    kernels::input_gradient(g_, pool_, inner, pair->a, panel_, dx.rows.data, dx.rows.stride, true);
+  }
 }
 
 void GradientTape::back(const MlpOp& op) {
@@ -279,6 +307,7 @@ void GradientTape::back(const AttentionOp& op) {
 }
 
 void GradientTape::add_rows_to_table(const model::Matrix& table, Rows dx, bool by_position) {
+  if (trained_.offset_of(table) == TrainedModel::kFrozen) return;
   const bool shared = head_ != nullptr && head_->w.data == table.data;
   float* to = shared ? lookup_gradient_ : gradient_ + trained_.offset_of(table);
   pool_.for_ranges(dx.width, 16, [&](int64_t begin, int64_t end) {

@@ -110,9 +110,13 @@ class GradientTape final : public model::Tape {
   void take_back_norm(const model::Norm& norm, model::Rows x, const int64_t* row, model::Rows dy,
                       Gradient& dx);
   void rotate_back(const AttentionOp& op, model::Rows dqkv);
-  // dx (+)= dy w, dw += dy^T x, dbias += dy.
+  // dx (+)= dy w, dw += dy^T x, dbias += dy; what is frozen gets no gradient.
   void take_back_linear(const model::Linear& linear, model::Rows x, const float* dy,
                         int64_t dy_stride, Gradient& dx);
+  // Of y += factor * B (A x): dB += dy^T (factor A x); with d = factor * dy B: dA += d^T x,
+  // dx += d A.
+  void take_back_adapters(const kernels::Matrix& w, model::Rows x, const kernels::LinearGradient& g,
+                          Gradient& dx);
   void add_rows_to_table(const model::Matrix& table, model::Rows dx, bool by_position);
   void refuse(const std::string& what);
   bool trains(const model::Attention& attention);
@@ -134,6 +138,8 @@ class GradientTape final : public model::Tape {
   std::vector<Operation> operations_;
   std::map<const float*, Gradient> gradients_;
   std::vector<kernels::NormStats> stats_;
+  std::vector<float> panel_;  // of frozen weights, widened
+  kernels::Activations activations_;
   std::string refused_;
   const model::Linear* head_ = nullptr;
   float *dhidden_ = nullptr, *gradient_ = nullptr, *lookup_gradient_ = nullptr;

@@ -79,10 +79,9 @@ LossSums HeadLoss::backward(const model::Linear& head, const LossRows& rows, flo
       }
     });
     const kernels::LinearGradient g{n, vocab, width, logits_.data(), vocab};
-    kernels::weight_gradient(grad, pool_, g, hidden, width, dweight);
+    if (dweight != nullptr) kernels::weight_gradient(grad, pool_, g, hidden, width, dweight);
     if (dbias != nullptr) kernels::bias_gradient(k_, pool_, g, dbias);
-    kernels::input_gradient(grad, pool_, g, reinterpret_cast<const float*>(head.w.data),
-                            dhidden_.data(), width, false);
+    kernels::input_gradient(grad, pool_, g, head.w, panel_, dhidden_.data(), width, false);
     std::memcpy(hidden, dhidden_.data(), static_cast<size_t>(n * width) * sizeof(float));
   }
   LossSums sums;

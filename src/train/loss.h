@@ -40,7 +40,7 @@ class HeadLoss {
   LossSums forward(const model::Linear& head, const LossRows& rows, double* log_probabilities);
 
   // The loss and its gradient, each row's weight times `scale`: hidden becomes the gradient of the
-  // hidden rows; dweight and dbias (null where the head has none) are added to.
+  // hidden rows; dweight and dbias (null: frozen, or the head has none) are added to.
   LossSums backward(const model::Linear& head, const LossRows& rows, float scale, float* dweight,
                     float* dbias);
 
@@ -51,7 +51,7 @@ class HeadLoss {
   const kernels::Kernels& k_;
   ThreadPool& pool_;
   kernels::Activations activations_;
-  std::vector<float> logits_, dhidden_;
+  std::vector<float> logits_, dhidden_, panel_;
   std::vector<double> log_probabilities_;
 };
 

@@ -31,7 +31,7 @@ std::string kept_lines(const std::string& text, int64_t step) {
 
 Result<RunLog> RunLog::open(const std::string& path, int64_t step) {
   std::string kept;
-  if (std::filesystem::exists(path)) {
+  if (step > 0 && std::filesystem::exists(path)) {
     GEIST_ASSIGN(const std::string text, read_file(path));
     kept = kept_lines(text, step);
   }
@@ -55,7 +55,7 @@ Status RunLog::write(const TrainEvent& event) {
     if (!std::isnan(event.bits_per_byte)) json["bits_per_byte"] = event.bits_per_byte;
   } else if (event.kind == TrainEvent::Kind::kStopped) {
     json["stopped"] = event.text;
-  } else {
+  } else if (event.kind != TrainEvent::Kind::kFacts) {
     return {};
   }
   for (const auto& [name, value] : event.metrics) json[name] = value;

@@ -1,6 +1,7 @@
 #include "train/stage_recipe.h"
 
 #include <algorithm>
+#include <filesystem>
 
 namespace geist::train {
 namespace {
@@ -52,6 +53,17 @@ Status read_trainer_tables(const RecipeTable& root, TrainerOptions* options) {
   GEIST_TRY(read_train(train, options));
   GEIST_ASSIGN(const RecipeTable optimizer, root.table("optimizer"));
   return read_optimizer(optimizer, &options->optimizer);
+}
+
+std::string beside(const std::string& folder, const std::string& path) {
+  return (std::filesystem::path(folder) / path).string();
+}
+
+Result<int64_t> row_context(int64_t wanted, int64_t models) {
+  if (wanted > models)
+    return errorf("train.context = %lld is more than the model's %lld",
+                  static_cast<long long>(wanted), static_cast<long long>(models));
+  return wanted > 0 ? wanted : models;
 }
 
 }  // namespace geist::train

@@ -2,11 +2,15 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <set>
 
 #include "base/check.h"
 #include "base/checked.h"
 #include "base/hash.h"
+#include "base/rng.h"
 #include "kernels/block.h"
 
 namespace geist::train {
@@ -34,6 +38,44 @@ Result<int64_t> lay_out(const gguf::File& file, std::vector<Parameter>* paramete
   return size;
 }
 
+// "attn_q" of "blk.0.attn_q.weight"; empty for anything else.
+std::string target_of(const std::string& tensor) {
+  const size_t begin = tensor.starts_with("blk.") ? tensor.find('.', 4) : std::string::npos;
+  if (begin == std::string::npos || !tensor.ends_with(".weight")) return "";
+  return tensor.substr(begin + 1, tensor.size() - begin - 1 - std::strlen(".weight"));
+}
+
+// Places A and B of every matrix that the adapter is to have.
+Result<int64_t> lay_out(const model::Model& model, const LoraOptions& options,
+                        std::vector<Parameter>* parameters) {
+  int64_t size = 0;
+  std::set<std::string> known, found;
+  for (const gguf::Tensor& tensor : model.file().tensors()) {
+    const std::string target = target_of(tensor.name);
+    const kernels::Matrix* w = model.find_tensor(tensor.name).product;
+    if (target.empty() || w == nullptr) continue;
+    known.insert(target);
+    if (std::find(options.targets.begin(), options.targets.end(), target) == options.targets.end())
+      continue;
+    found.insert(target);
+    for (const auto& [suffix, dims] : {std::pair{".lora_a", std::vector{w->cols, options.rank}},
+                                       std::pair{".lora_b", std::vector{options.rank, w->rows}}}) {
+      const auto count = checked_mul<int64_t>(dims[0], dims[1]);
+      const auto end = count ? checked_add(size, aligned(*count)) : std::nullopt;
+      if (!end) return errorf("an adapter of rank %lld is too large", (long long)options.rank);
+      parameters->push_back({tensor.name + suffix, dims, size, *count});
+      size = *end;
+    }
+  }
+  std::string list;
+  for (const std::string& name : known) list += (list.empty() ? "" : ", ") + name;
+  for (const std::string& target : options.targets)
+    if (found.count(target) == 0)
+      return errorf("%s: no layer has a matrix '%.60s' that an adapter could change; there are %s",
+                    model.file().name().c_str(), target.c_str(), list.c_str());
+  return size;
+}
+
 }  // namespace
 
 Result<FloatBlock> FloatBlock::make(int64_t count) {
@@ -56,7 +98,6 @@ Result<TrainedModel> TrainedModel::make(const gguf::File& file, const kernels::K
   TrainedModel trained;
   GEIST_ASSIGN(const int64_t size, lay_out(file, &trained.parameters_));
   GEIST_ASSIGN(trained.weights_, FloatBlock::make(size));
-  std::vector<gguf::Tensor> tensors;
   for (size_t i = 0; i < trained.parameters_.size(); ++i) {
     const Parameter& p = trained.parameters_[i];
     const gguf::Tensor& source = file.tensors()[i];
@@ -65,16 +106,45 @@ Result<TrainedModel> TrainedModel::make(const gguf::File& file, const kernels::K
     for (int64_t row = 0; row < source.rows(); ++row)
       kernels::dequantize_row(source.type, source.data.data() + row * row_bytes, source.columns(),
                               to + row * source.columns());
-    tensors.push_back({p.name, kernels::TensorType::kF32, p.dims,
-                       std::as_bytes(std::span(to, static_cast<size_t>(p.count)))});
   }
-  gguf::Metadata metadata = file.metadata();
-  metadata["general.file_type"] = gguf::Value::u32(0);  // all F32
-  auto owned = std::make_shared<FloatBlock>(trained.weights_);
-  gguf::File ours =
-      gguf::File::assemble(std::move(metadata), std::move(tensors), owned, file.name());
-  GEIST_ASSIGN(trained.model_, model::Model::load(std::move(ours), {.kernels = kernels}));
+  trained.metadata_ = file.metadata();
+  trained.metadata_["general.file_type"] = gguf::Value::u32(0);  // all F32
+  GEIST_ASSIGN(trained.model_,
+               model::Model::load(trained.as_file(file.name()), {.kernels = kernels}));
   return trained;
+}
+
+Result<TrainedModel> TrainedModel::make_adapter(gguf::File file, const LoraOptions& options,
+                                                uint64_t seed, const kernels::Kernels* kernels) {
+  TrainedModel trained;
+  GEIST_ASSIGN(trained.model_, model::Model::load(std::move(file), {.kernels = kernels}));
+  GEIST_ASSIGN(const int64_t size, lay_out(*trained.model_, options, &trained.parameters_));
+  GEIST_ASSIGN(trained.weights_, FloatBlock::make(size));
+  for (const Parameter& p : trained.parameters_) {
+    if (!p.name.ends_with(".lora_a")) continue;
+    RandomStream random(seed, p.name);
+    const double bound = 1.0 / std::sqrt(static_cast<double>(p.dims[0]));
+    float* a = trained.weights_.data() + p.offset;
+    for (int64_t i = 0; i < p.count; ++i)
+      a[i] = static_cast<float>((2 * random.next_double() - 1) * bound);
+  }
+  trained.metadata_ = model::lora_metadata(trained.model_->config().architecture,
+                                           static_cast<float>(options.alpha));
+  GEIST_ASSIGN(auto adapter, model::LoraAdapter::load(trained.as_file("the adapter in training"),
+                                                      *trained.model_));
+  trained.adapters_ =
+      std::make_unique<const model::AdapterSet>(std::vector{model::AdapterSet::Member{adapter}});
+  return trained;
+}
+
+gguf::File TrainedModel::as_file(const std::string& name) const {
+  std::vector<gguf::Tensor> tensors;
+  for (const Parameter& p : parameters_)
+    tensors.push_back(
+        {p.name, kernels::TensorType::kF32, p.dims,
+         std::as_bytes(std::span(weights_.data() + p.offset, static_cast<size_t>(p.count)))});
+  return gguf::File::assemble(metadata_, std::move(tensors), std::make_shared<FloatBlock>(weights_),
+                              name);
 }
 
 int64_t TrainedModel::parameter_count() const {
@@ -83,15 +153,20 @@ int64_t TrainedModel::parameter_count() const {
   return count;
 }
 
+int64_t TrainedModel::place_of(const void* data) const {
+  const auto address = reinterpret_cast<uintptr_t>(data);
+  const auto begin = reinterpret_cast<uintptr_t>(weights_.data());
+  const bool ours = address >= begin && address - begin < weights_.bytes().size();
+  GEIST_CHECK(ours || adapters_ != nullptr);
+  return ours ? static_cast<int64_t>((address - begin) / sizeof(float)) : kFrozen;
+}
+
 int64_t TrainedModel::offset_of(const kernels::Matrix& matrix) const {
-  const int64_t offset = reinterpret_cast<const float*>(matrix.data) - weights_.data();
-  GEIST_CHECK(matrix.type == kernels::TensorType::kF32 && offset >= 0 && offset < weights_.size());
-  return offset;
+  return place_of(matrix.data);
 }
 
 int64_t TrainedModel::offset_of(const std::vector<float>& vector) const {
-  const gguf::Tensor& tensor = model_->tensor_of(vector);
-  return reinterpret_cast<const float*>(tensor.data.data()) - weights_.data();
+  return place_of(model_->tensor_of(vector).data.data());
 }
 
 std::string TrainedModel::hash() const {

@@ -2,6 +2,9 @@
 // model::Model that reads its matrices from that very memory. There is no second copy and no second
 // definition: what is trained is what is served.
 //
+// Or an adapter beside a model that stays as it is, in the types of its file: then the block holds
+// A and B of the adapter, and the model's own weights are frozen.
+//
 // The gradient of a model is a block of the same layout, so that clipping, averaging, the optimiser
 // and checkpoints work on flat memory.
 #pragma once
@@ -16,6 +19,7 @@
 #include "gguf/gguf.h"
 #include "kernels/kernels.h"
 #include "kernels/matmul.h"
+#include "model/lora.h"
 #include "model/model.h"
 
 namespace geist::train {
@@ -44,35 +48,61 @@ struct Parameter {
   bool is_matrix() const { return dims.size() > 1; }
 };
 
+struct LoraOptions {
+  int64_t rank = 16;
+  double alpha = 32;
+  // Of each layer: the names of tensors without "blk.N." and ".weight".
+  std::vector<std::string> targets = {"attn_q",   "attn_k", "attn_v",  "attn_output",
+                                      "ffn_gate", "ffn_up", "ffn_down"};
+};
+
 class TrainedModel {
  public:
   // Widens every float or quantised tensor of the file to F32. Integer tensors are refused.
   static Result<TrainedModel> make(const gguf::File& file,
                                    const kernels::Kernels* kernels = nullptr);
 
+  // An adapter for the model of the file, whose products stay the engine's own. A is uniform in
+  // +-1/sqrt(inputs), drawn from `seed`; B is 0.
+  static Result<TrainedModel> make_adapter(gguf::File file, const LoraOptions& options,
+                                           uint64_t seed,
+                                           const kernels::Kernels* kernels = nullptr);
+
   const model::Model& model() const { return *model_; }
-  const gguf::Metadata& metadata() const { return model_->file().metadata(); }
+  // What every token of a pass is given; null: no adapter is trained.
+  const model::AdapterSet* adapters() const { return adapters_.get(); }
+  // Of the files that hold the parameters.
+  const gguf::Metadata& metadata() const { return metadata_; }
   std::span<const Parameter> parameters() const { return parameters_; }
   int64_t parameter_count() const;  // without the gaps of alignment
   const FloatBlock& weights() const { return weights_; }
 
   // To be called after the weights have changed and before the next pass.
-  void weights_changed() { model_->refresh_vectors(); }
+  void weights_changed() {
+    if (adapters_ == nullptr) model_->refresh_vectors();
+  }
 
-  // Where the gradient of a weight lies in a block of the layout of weights().
+  // Where the gradient of a weight lies in a block of the layout of weights(); kFrozen: nowhere.
+  static constexpr int64_t kFrozen = -1;
   int64_t offset_of(const kernels::Matrix& matrix) const;
   int64_t offset_of(const std::vector<float>& vector) const;
 
   // SHA-256 over all weights in the order of the file, names included: equal models, equal hashes.
   std::string hash() const;
-  // Writes `weights` (this model's layout) as a GGUF file with this model's metadata.
+  // Writes `weights` (this model's layout) as a GGUF file: a model or an adapter.
   Status save(const std::string& path, const FloatBlock& weights) const;
 
  private:
   TrainedModel() = default;
+  int64_t place_of(const void* data) const;
+  // The parameters as tensors of a file in memory that keeps the block alive.
+  gguf::File as_file(const std::string& name) const;
+
+  gguf::Metadata metadata_;
   FloatBlock weights_;
   std::vector<Parameter> parameters_;
   std::unique_ptr<model::Model> model_;
+  std::unique_ptr<const model::AdapterSet> adapters_;
 };
 
 }  // namespace geist::train

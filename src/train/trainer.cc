@@ -39,6 +39,8 @@ class Run {
     GEIST_TRY(resume());
     GEIST_ASSIGN(RunLog log, RunLog::open((fs::path(o_.folder) / "log.jsonl").string(), step_));
     log_ = &log;
+    if (step_ == 0 && !o_.facts.empty())
+      GEIST_TRY(log.write({.kind = Kind::kFacts, .metrics = o_.facts}));
     begin_ = Clock::now();
     first_step_ = step_;
     if (step_ == 0 && o_.validate_first) GEIST_TRY(validate());

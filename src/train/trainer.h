@@ -27,10 +27,19 @@ struct TrainerOptions {
   int keep_checkpoints = 2;
   std::string folder;       // log.jsonl and checkpoints/
   std::string recipe_hash;  // what a checkpoint must have been made by
+  Metrics facts = {};       // of the data, for the log's first line
 };
 
 struct TrainEvent {
-  enum class Kind { kResumed, kSkippedCheckpoint, kStep, kValidation, kCheckpoint, kStopped } kind;
+  enum class Kind {
+    kResumed,
+    kSkippedCheckpoint,
+    kFacts,
+    kStep,
+    kValidation,
+    kCheckpoint,
+    kStopped
+  } kind;
   int64_t step = 0, steps = 0;  // done, of all
   double loss = 0;              // nats a token: of the step, or of validation
   double bits_per_byte = 0;     // of validation
