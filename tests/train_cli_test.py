@@ -510,6 +510,97 @@ class Lora(Chats):
         self.assertEqual(run.stderr.strip().count(b"\n"), 0)
 
 
+PIPELINE = """
+[[stage]]
+name = "data"
+run = ["train", "generate", "data", "--documents", "40", "--chats", "10", "--pairs", "5", "--problems", "5", "--held-out", "2"]
+result = "data"
+[[stage]]
+name = "tokenizer"
+run = ["train", "tokenizer", "--data", "data/base.txt", "--vocab", "300", "--out", "tok.gguf", "-t", "{threads}"]
+result = "tok.gguf"
+[[stage]]
+name = "info"
+run = ["info", "tok.gguf", "--json"]
+output = "info.json"
+result = "info.json"
+[[require]]
+file = "info.json"
+value = "/parameters"
+max = 0
+"""
+
+
+class Verify(Case):
+    def pipeline(self, name, text=PIPELINE):
+        (self.folder / name).mkdir()
+        self.file(name + "/pipeline.toml", text)
+        return self.folder / name
+
+    def verify(self, folder, work, *more, code=0):
+        return self.geist("train", "verify", folder, "--work", self.folder / work, *more, code=code)
+
+    def test_records_compares_and_goes_on(self):
+        folder = self.pipeline("p")
+        self.assertIn(b"no hash is recorded", self.verify(folder, "w0", code=1).stderr)
+        self.assertFalse((folder / "hashes.json").exists())
+        self.verify(folder, "w1", "--record", "-t", 1)
+        hashes = json.loads((folder / "hashes.json").read_text())
+        self.assertEqual(set(hashes), {"data", "tokenizer", "info"})
+        said = self.verify(folder, "w2", "-t", 2).stdout.decode()
+        self.assertEqual(said.count("as recorded"), 3)
+        self.assertIn("met", said)
+        self.assertEqual(self.verify(folder, "w2").stdout.count(b"was done"), 3)
+        with (self.folder / "w2/tok.gguf").open("ab") as damaged:
+            damaged.write(b"x")
+        said = self.verify(folder, "w2").stdout.decode()  # makes it and what follows again
+        self.assertEqual((said.count("was done"), said.count("as recorded")), (1, 3))
+        hashes["tokenizer"] = "0" * 64
+        (folder / "hashes.json").write_text(json.dumps(hashes))
+        run = self.verify(folder, "w2", code=1)
+        self.assertIn(b"DIFFERENT", run.stdout)
+        self.assertIn(b"stage tokenizer", run.stderr)
+        self.assertNotIn(b"info", run.stdout)
+
+    def test_requirements_and_faults(self):
+        folder = self.pipeline("q", PIPELINE.replace("max = 0", "min = 1"))
+        run = self.verify(folder, "v0", "--record", code=1)
+        self.assertIn(b"MISSED", run.stdout)
+        self.assertFalse((folder / "hashes.json").exists())
+        self.file("q/other.toml", "a = 1\n")
+        self.verify(folder, "v0", "--record", code=1)
+        self.file("q/other.toml", "a = 2\n")
+        self.assertIn(b"another other.toml", self.verify(folder, "v0", "--record", code=1).stderr)
+        for bad in (PIPELINE.replace('"tok.gguf"\n', '"../tok.gguf"\n'), PIPELINE.replace("output", "outptu"),
+                    PIPELINE.replace('"generate"', '"degenerate"'), PIPELINE.replace("/parameters", "/nothing"),
+                    PIPELINE.replace('name = "info"', 'name = "data"'), "x = 1"):
+            self.file("q/pipeline.toml", bad)
+            (self.folder / "q/other.toml").unlink(missing_ok=True)
+            shutil.rmtree(self.folder / "v1", ignore_errors=True)
+            run = self.verify(folder, "v1", "--record", code=1)
+            self.assertTrue(run.stderr.strip().splitlines()[-1].startswith(b"geist: "), run.stderr)
+        self.verify(self.folder / "absent", "v2", code=1)
+
+    def test_interrupt_and_go_on(self):
+        folder = self.pipeline("r", PIPELINE.replace('"40"', '"400000"'))
+        process = subprocess.Popen([GEIST, "train", "verify", folder, "--work", self.folder / "u", "--record"],
+                                   stderr=subprocess.PIPE, text=True)
+        process.stderr.readline()  # the first stage has begun
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(TIMEOUT_S), 130)
+        process.stderr.close()
+        self.assertEqual(json.loads((self.folder / "u/done.json").read_text()), {})
+
+
+class RecipeTiny(Case):
+    def test_gives_the_recorded_hashes(self):
+        recipe = pathlib.Path(__file__).parent.parent / "recipes/tiny"
+        stages = json.loads((recipe / "hashes.json").read_text())
+        said = self.geist("train", "verify", recipe, "--work", self.folder / "work", "-t", 2).stdout.decode()
+        self.assertEqual(said.count("as recorded"), len(stages), said)
+
+
 class Generate(Case):
     FEW = ["--documents", 50, "--chats", 60, "--pairs", 20, "--problems", 20, "--held-out", 10]
 
