@@ -14,24 +14,38 @@
 namespace geist::cli {
 namespace {
 
-int run(const TrainRunOptions& options) {
+int train_it(const TrainRunOptions& options, train::Ranks* ranks) {
   const CatchInterrupt catching;  // stops behind a step, with a checkpoint
   auto recipe = train::Recipe::open(options.recipe);
-  if (!recipe.ok()) return fail(recipe.error());
-  const auto base = train::read_base_recipe(*recipe, options.recipe);
-  if (!base.ok()) return fail(base.error());
+  if (!recipe.ok()) return give_up(recipe.error(), ranks);
+  auto base = train::read_base_recipe(*recipe, options.recipe);
+  if (!base.ok()) return give_up(base.error(), ranks);
+  base->trainer.ranks = ranks;
+  const bool speaks = ranks == nullptr || ranks->is_first();
   ThreadPool pool(options.threads);
-  const auto start = [](const train::BaseSummary& s, const std::string& hash) {
+  const auto start = [&](const train::BaseSummary& s, const std::string& hash) {
+    if (!speaks) return;
+    if (ranks != nullptr) note("%d processes", ranks->count());
     std::fprintf(stderr, "%s parameters, %s tokens to train on, %s to validate on; weights %.16s\n",
                  human_count(static_cast<double>(s.parameters)).c_str(),
                  human_count(static_cast<double>(s.train_tokens)).c_str(),
                  human_count(static_cast<double>(s.validation_tokens)).c_str(), hash.c_str());
   };
-  const auto summary = train::run_base_stage(
-      *base, pool, start,
-      [&](const train::TrainEvent& event) { return observe_training(options, event); });
-  if (!summary.ok()) return fail(summary.error());
+  const auto summary =
+      train::run_base_stage(*base, pool, start, [&](const train::TrainEvent& event) {
+        return speaks ? observe_training(options, event) : !interrupted();
+      });
+  if (!summary.ok()) return give_up(summary.error(), ranks);
+  if (!speaks) return summary->result.finished ? kDone : kInterrupted;
   return finish_training(summary->result, summary->model_path, summary->weights_sha256);
+}
+
+int run(const TrainRunOptions& options) {
+  auto ranks = train::Ranks::join();
+  if (!ranks.ok()) return fail(ranks.error());
+  const int code = train_it(options, ranks->get());
+  if (*ranks != nullptr) (*ranks)->leave();
+  return code;
 }
 
 std::function<int()> configure(CLI::App& app) {
@@ -44,7 +58,9 @@ std::function<int()> configure(CLI::App& app) {
 
 Command train_base_command() {
   return {"base", "Train a base model from text, or go on with one",
-          "geist train base recipe.toml\ngeist train base recipe.toml -t 2", configure};
+          "geist train base recipe.toml\ngeist train base recipe.toml -t 2\nmpirun -n 4 geist "
+          "train base recipe.toml",
+          configure};
 }
 
 }  // namespace geist::cli

@@ -1,6 +1,8 @@
 #include "cli/train_run.h"
 
+#include <chrono>
 #include <cstdio>
+#include <thread>
 
 #include "cli/command.h"
 #include "cli/interrupt.h"
@@ -43,6 +45,19 @@ bool observe_training(const TrainRunOptions& options, const TrainEvent& e) {
       break;
   }
   return !interrupted();
+}
+
+int give_up(const Error& error, train::Ranks* ranks) {
+  if (ranks == nullptr) return fail(error);
+  if (ranks->is_first()) {
+    fail(error);
+  } else {
+    std::this_thread::sleep_for(std::chrono::seconds(1));  // the first one may end us
+    fail({"process " + std::to_string(ranks->rank()) + ": " + error.message});
+  }
+  std::fflush(nullptr);
+  ranks->abort(kFailed);
+  return kFailed;
 }
 
 int finish_training(const train::TrainResult& result, const std::string& path,

@@ -123,7 +123,8 @@ Result<BaseSummary> run_base_stage(const BaseOptions& options, ThreadPool& pool,
   summary.weights_sha256 = trained.hash();
   if (!summary.result.finished) return summary;
   summary.model_path = (fs::path(options.trainer.folder) / "model.gguf").string();
-  GEIST_TRY(trained.save(summary.model_path, optimizer.averaged()));
+  if (options.trainer.ranks == nullptr || options.trainer.ranks->is_first())
+    GEIST_TRY(trained.save(summary.model_path, optimizer.averaged()));
   return summary;
 }
 

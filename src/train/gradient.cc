@@ -59,6 +59,7 @@ Status GradientEngine::run_forward(std::span<const TrainSequence> sequences) {
 void GradientEngine::clear() {
   gradient_.clear();
   if (tied_offset_ >= 0) lookups_.clear();
+  finished_ = false;
 }
 
 Status GradientEngine::use_scalar_head(std::string_view tensor) {
@@ -66,9 +67,10 @@ Status GradientEngine::use_scalar_head(std::string_view tensor) {
   return {};
 }
 
-Result<LossSums> GradientEngine::accumulate(std::span<const TrainSequence> sequences, float scale) {
+Result<LossSums> GradientEngine::accumulate(std::span<const TrainSequence> sequences, float scale,
+                                            const FinalFrom& final_from) {
   GEIST_TRY(run_forward(sequences));
-  return take_back(batch_.weights(), batch_.scalar_weights(), scale);
+  return take_back(batch_.weights(), batch_.scalar_weights(), scale, final_from);
 }
 
 Status GradientEngine::forward(std::span<const TrainSequence> sequences, RowOutputs* outputs) {
@@ -85,7 +87,8 @@ Result<LossSums> GradientEngine::backward(std::span<const float> weights,
 }
 
 Result<LossSums> GradientEngine::take_back(std::span<const float> weights,
-                                           std::span<const float> scalar_weights, float scale) {
+                                           std::span<const float> scalar_weights, float scale,
+                                           const FinalFrom& final_from) {
   const model::Linear& head = *tape_.head();
   float* gradient = gradient_.data();
   const auto place = [&](int64_t offset) {
@@ -105,7 +108,13 @@ Result<LossSums> GradientEngine::take_back(std::span<const float> weights,
     std::fill(hidden_.begin(), hidden_.end(), 0.0f);
   }
   if (scalar_head_) scalar_head_->input_gradient(scaled_, hidden_.data());
-  tape_.backward(hidden_.data(), gradient, lookups_.data());
+  FinalFrom behind_lookups;  // which finish() adds
+  if (final_from && tied_offset_ >= 0)
+    behind_lookups = [&](int64_t offset) {
+      final_from(std::max(offset, tied_offset_ + lookups_.size()));
+    };
+  tape_.backward(hidden_.data(), gradient, lookups_.data(),
+                 behind_lookups ? behind_lookups : final_from);
   return sums;
 }
 
@@ -124,12 +133,13 @@ LossSums GradientEngine::read_rows(RowOutputs* outputs) {
 }
 
 FloatBlock& GradientEngine::finish() {
-  if (tied_offset_ >= 0) {
+  if (tied_offset_ >= 0 && !finished_) {
     float* to = gradient_.data() + tied_offset_;
     pool_.for_ranges(lookups_.size(), 16, [&](int64_t begin, int64_t end) {
       trained_.model().kernels().add(to + begin, lookups_.data() + begin, end - begin, to + begin);
     });
   }
+  finished_ = true;
   return gradient_;
 }
 

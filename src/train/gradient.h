@@ -36,14 +36,22 @@ class GradientEngine {
   // Starts a new gradient.
   void clear();
   // Adds the gradient of `scale` times the weighted loss of these sequences.
-  Result<LossSums> accumulate(std::span<const TrainSequence> sequences, float scale);
+  // final_from: see GradientTape::backward; for the last batch of a gradient.
+  Result<LossSums> accumulate(std::span<const TrainSequence> sequences, float scale,
+                              const FinalFrom& final_from = nullptr);
   // The same in two halves, for losses whose weights depend on what the model says: the weights of
   // the sequences only tell which rows are wanted. Nothing but backward() may come between.
   Status forward(std::span<const TrainSequence> sequences, RowOutputs* outputs);
   Result<LossSums> backward(std::span<const float> weights, std::span<const float> scalar_weights,
                             float scale);
-  // The gradient so far, a block of the weights' layout. Ends the accumulation.
+  // The gradient so far, a block of the weights' layout. Ends the accumulation: to be called once,
+  // or again without effect.
   FloatBlock& finish();
+  // The same block while it grows.
+  FloatBlock& unfinished() { return gradient_; }
+
+  const TrainedModel& trained() const { return trained_; }
+  ThreadPool& pool() const { return pool_; }
 
   // The loss alone, and what the rows gave when wanted.
   Result<LossSums> evaluate(std::span<const TrainSequence> sequences,
@@ -55,7 +63,7 @@ class GradientEngine {
   Status run_forward(std::span<const TrainSequence> sequences);
   LossSums read_rows(RowOutputs* outputs);
   Result<LossSums> take_back(std::span<const float> weights, std::span<const float> scalar_weights,
-                             float scale);
+                             float scale, const FinalFrom& final_from = nullptr);
 
   const TrainedModel& trained_;
   ThreadPool& pool_;
@@ -69,6 +77,7 @@ class GradientEngine {
   // Where the head is also the embedding table: the chains of looked-up rows (gradient_tape.h).
   FloatBlock lookups_;
   int64_t tied_offset_ = -1;
+  bool finished_ = false;
 };
 
 }  // namespace geist::train

@@ -104,15 +104,40 @@ void GradientTape::mlp(Rows in, const model::Mlp& m, Rows gate, Rows up, Rows ou
 
 // ---- and backwards
 
-void GradientTape::backward(float* dhidden, float* gradient, float* lookup_gradient) {
+void GradientTape::backward(float* dhidden, float* gradient, float* lookup_gradient,
+                            const FinalFrom& final_from) {
   GEIST_CHECK(refused_.empty());
   dhidden_ = dhidden;
   gradient_ = gradient;
   lookup_gradient_ = lookup_gradient;
+  std::vector<int64_t> ends(operations_.size() + 1);  // of what the operations before i add to
+  for (size_t i = 0; final_from && i < operations_.size(); ++i)
+    ends[i + 1] = std::max(ends[i], end_of(operations_[i]));
   for (size_t i = operations_.size(); i-- > 0;) {
     scratch_.begin();
     std::visit([this](const auto& op) { back(op); }, operations_[i]);
+    if (final_from && ends[i] < ends[i + 1]) final_from(ends[i]);
   }
+}
+
+int64_t GradientTape::end_of(const Operation& operation) const {
+  int64_t offset = 0;
+  if (const auto* embed = std::get_if<Embed>(&operation)) {
+    offset = trained_.offset_of(*embed->table);
+  } else if (const auto* positions = std::get_if<Positions>(&operation)) {
+    offset = trained_.offset_of(*positions->table);
+  } else if (const auto* norm = std::get_if<NormOp>(&operation)) {
+    offset = trained_.offset_of(norm->norm->weight);
+  } else if (const auto* output = std::get_if<Output>(&operation)) {
+    offset = trained_.offset_of(output->norm->weight);
+  } else if (const auto* attention = std::get_if<AttentionOp>(&operation)) {
+    offset = trained_.offset_of(attention->attention->out.w);
+  } else if (const auto* mlp = std::get_if<MlpOp>(&operation)) {
+    offset = trained_.offset_of(mlp->mlp->down.w);
+  } else {
+    return 0;
+  }
+  return trained_.end_of_layer(offset);
 }
 
 GradientTape::Gradient& GradientTape::gradient_of(Rows rows) {

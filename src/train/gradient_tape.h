@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -25,6 +26,8 @@
 
 namespace geist::train {
 
+using FinalFrom = std::function<void(int64_t offset)>;
+
 class GradientTape final : public model::Tape {
  public:
   GradientTape(const TrainedModel& trained, ThreadPool& pool);
@@ -40,7 +43,9 @@ class GradientTape final : public model::Tape {
   // `lookup_gradient` takes the gradient of embedding rows that were looked up in a table which is
   // also the head: a chain of its own, of the table's shape, so that neither depends on how a batch
   // was cut.
-  void backward(float* dhidden, float* gradient, float* lookup_gradient);
+  // When given, final_from is told from which offset of the gradient on nothing more will be added.
+  void backward(float* dhidden, float* gradient, float* lookup_gradient,
+                const FinalFrom& final_from = nullptr);
 
   void embed(const model::Matrix& table, model::Rows x) override;
   void add_position_embedding(model::Rows x, const model::Matrix& table) override;
@@ -118,6 +123,8 @@ class GradientTape final : public model::Tape {
   void take_back_adapters(const kernels::Matrix& w, model::Rows x, const kernels::LinearGradient& g,
                           Gradient& dx);
   void add_rows_to_table(const model::Matrix& table, model::Rows dx, bool by_position);
+  // Where the gradients end that an operation, or one of its layer, adds to.
+  int64_t end_of(const Operation& operation) const;
   void refuse(const std::string& what);
   bool trains(const model::Attention& attention);
   template <typename F>

@@ -10,22 +10,25 @@ namespace {
 
 constexpr int kIterations = 5;
 constexpr float kA = 3.4445f, kB = -4.7750f, kC = 2.0315f;
-constexpr int64_t kBlock = 4096;
 
 }  // namespace
 
-double sum_of_squares(const kernels::Kernels& kernels, ThreadPool& pool, const float* x,
-                      int64_t n) {
-  const int64_t blocks = (n + kBlock - 1) / kBlock;
-  std::vector<float> sums(static_cast<size_t>(blocks));
-  pool.for_ranges(blocks, 1, [&](int64_t begin, int64_t end) {
+void block_squares(const kernels::Kernels& kernels, ThreadPool& pool, const float* x, int64_t n,
+                   double* sums) {
+  pool.for_ranges((n + kNormBlock - 1) / kNormBlock, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const float* part = x + i * kBlock;
-      sums[static_cast<size_t>(i)] = kernels.dot(part, part, std::min(kBlock, n - i * kBlock));
+      const float* part = x + i * kNormBlock;
+      sums[i] = double{kernels.dot(part, part, std::min(kNormBlock, n - i * kNormBlock))};
     }
   });
+}
+
+double sum_of_squares(const kernels::Kernels& kernels, ThreadPool& pool, const float* x,
+                      int64_t n) {
+  std::vector<double> sums(static_cast<size_t>((n + kNormBlock - 1) / kNormBlock));
+  block_squares(kernels, pool, x, n, sums.data());
   double total = 0;
-  for (const float sum : sums) total += double{sum};
+  for (const double sum : sums) total += sum;
   return total;
 }
 

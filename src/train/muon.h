@@ -25,8 +25,11 @@ class Orthogonalizer {
   std::vector<float> turned_, transposed_, gram_, polynomial_, next_;
 };
 
-// The sum of squares of n floats: blocks of 4096 in 16 lanes of f32, their sums in double, both in
-// ascending order.
+// The sums of squares of blocks of 4096 floats, each in 16 lanes of f32.
+inline constexpr int64_t kNormBlock = 4096;
+void block_squares(const kernels::Kernels& kernels, ThreadPool& pool, const float* x, int64_t n,
+                   double* sums);
+// And their sum, in ascending order.
 double sum_of_squares(const kernels::Kernels& kernels, ThreadPool& pool, const float* x, int64_t n);
 
 }  // namespace geist::train

@@ -23,14 +23,52 @@ Result<Optimizer> Optimizer::make(const TrainedModel& trained, const OptimizerOp
   return optimizer;
 }
 
+Status Optimizer::share(Ranks* ranks) {
+  if (ranks != nullptr) GEIST_TRY(ranks->check());
+  if (ranks != nullptr && (options_.kind != OptimizerKind::kAdamW || has_average()))
+    return errorf("several processes train with optimizer.kind = \"adamw\" and no average only");
+  ranks_ = ranks;
+  return {};
+}
+
+void Optimizer::collect() {
+  if (ranks_ == nullptr) return;
+  ranks_->collect(first_.span());
+  ranks_->collect(second_.span());
+}
+
+void Optimizer::release() {
+  if (ranks_ == nullptr) return;
+  int64_t end_of_last = 0;
+  const auto drop_before = [&](int64_t begin, int64_t end) {
+    first_.drop(end_of_last, begin);
+    second_.drop(end_of_last, begin);
+    end_of_last = end;
+  };
+  for_own(drop_before);
+  drop_before(first_.size(), first_.size());
+}
+
+double Optimizer::gradient_norm(const FloatBlock& gradient) {
+  const kernels::Kernels& k = trained_->model().kernels();
+  std::vector<double> sums(static_cast<size_t>((gradient.size() + kNormBlock - 1) / kNormBlock));
+  for_own([&](int64_t begin, int64_t end) {
+    block_squares(k, *pool_, gradient.data() + begin, end - begin,
+                  &sums[static_cast<size_t>(begin / kNormBlock)]);
+  });
+  if (ranks_ != nullptr) ranks_->add(sums);
+  double total = 0;
+  for (const double sum : sums) total += sum;
+  return std::sqrt(total);
+}
+
 bool Optimizer::takes_muon(const Parameter& p) const {
   return options_.kind == OptimizerKind::kMuon && p.dims.size() == 2 && p.name.starts_with("blk.");
 }
 
 Result<StepReport> Optimizer::step(int64_t step, FloatBlock& gradient) {
-  const kernels::Kernels& k = trained_->model().kernels();
   StepReport report;
-  report.gradient_norm = std::sqrt(sum_of_squares(k, *pool_, gradient.data(), gradient.size()));
+  report.gradient_norm = gradient_norm(gradient);
   if (!std::isfinite(report.gradient_norm))
     return errorf(
         "the gradient of step %lld is not finite; the weights are unchanged: lower the "
@@ -60,16 +98,21 @@ Result<StepReport> Optimizer::step(int64_t step, FloatBlock& gradient) {
     adam_step.weight_decay = p.is_matrix() ? static_cast<float>(options_.weight_decay) : 0.0f;
     adam(p, adam_step, gradient.data() + p.offset);
   }
+  if (ranks_ != nullptr) ranks_->gather(trained_->weights().span());
   if (has_average()) update_average();
   return report;
 }
 
 void Optimizer::adam(const Parameter& p, const kernels::AdamStep& step, const float* gradient) {
   const kernels::GradKernels& g = *kernels::grad_kernels_for(trained_->model().kernels().isa);
-  pool_->for_ranges(p.count, 4096, [&](int64_t begin, int64_t end) {
-    const int64_t at = p.offset + begin;
-    g.adam_step(step, gradient + begin, end - begin, first_.data() + at, second_.data() + at,
-                trained_->weights().data() + at);
+  for_own([&](int64_t own_begin, int64_t own_end) {
+    const int64_t first = std::max(own_begin, p.offset);
+    const int64_t count = std::min(own_end, p.offset + p.count) - first;
+    pool_->for_ranges(count, 4096, [&](int64_t begin, int64_t end) {
+      const int64_t at = first + begin;
+      g.adam_step(step, gradient + (at - p.offset), end - begin, first_.data() + at,
+                  second_.data() + at, trained_->weights().data() + at);
+    });
   });
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/thread_pool.h"
 #include "train/muon.h"
+#include "train/ranks.h"
 #include "train/schedule.h"
 #include "train/trained_model.h"
 
@@ -38,6 +39,13 @@ class Optimizer {
   static Result<Optimizer> make(const TrainedModel& trained, const OptimizerOptions& options,
                                 ThreadPool& pool);
 
+  // The state and the steps are shared out over ranks (ranks.h): step() then takes a gradient whose
+  // own parts are summed, and ends with the new weights on all of them. AdamW without an average.
+  Status share(Ranks* ranks);
+  // All ranks call this: the first one's first() and second() become whole. And back.
+  void collect();
+  void release();
+
   // Step 0, 1, ... The gradient is used up. An error, and nothing changed, when it is not finite.
   Result<StepReport> step(int64_t step, FloatBlock& gradient);
 
@@ -58,10 +66,18 @@ class Optimizer {
   void adam(const Parameter& p, const kernels::AdamStep& step, const float* gradient);
   void muon(const Parameter& p, double learning_rate, float scale, float* gradient);
   void update_average();
+  double gradient_norm(const FloatBlock& gradient);
+  // Calls f(begin, end) for what this process has of [0, size) of the block.
+  template <typename F>
+  void for_own(F&& f) const {
+    const int64_t size = first_.size();
+    ranks_ != nullptr ? ranks_->for_own(size, f) : f(int64_t{0}, size);
+  }
 
   const TrainedModel* trained_;
   OptimizerOptions options_;
   ThreadPool* pool_;
+  Ranks* ranks_ = nullptr;
   Orthogonalizer orthogonalizer_;
   FloatBlock first_, second_, average_;
 };

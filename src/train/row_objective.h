@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "train/objective.h"
+#include "train/step_gradient.h"
 
 namespace geist::train {
 
@@ -19,17 +21,28 @@ struct TrainSource {
 
 class RowObjective final : public Objective {
  public:
-  // batch_rows make a step; rows_at_once a pass: less memory, the same bits.
-  RowObjective(const TrainSource& source, int64_t batch_rows, int64_t rows_at_once)
-      : source_(source), batch_rows_(batch_rows), rows_at_once_(rows_at_once) {}
+  struct Batch {
+    int64_t rows = 8;       // of a step
+    int64_t at_once = 8;    // of a pass: less memory, the same bits
+    int64_t leaf_rows = 0;  // of a leaf of the gradient's tree (step_gradient.h); 0: all
+  };
+  // ranks may be null.
+  RowObjective(const TrainSource& source, const Batch& batch, Ranks* ranks)
+      : source_(source), batch_(batch), ranks_(ranks) {}
 
   Result<StepOutcome> step(int64_t step, GradientEngine& engine, const Update& update) override;
   bool validates() const override { return !source_.validation.empty(); }
   Result<Validation> validate(GradientEngine& engine) override;
 
  private:
+  using Rows = std::vector<std::vector<TrainSequence>>;
+  Result<std::vector<LossSums>> take_leaves(const Rows& rows, float scale, GradientEngine& engine);
+  void share(std::vector<LossSums>* sums) const;
+
   const TrainSource& source_;
-  int64_t batch_rows_, rows_at_once_;
+  Batch batch_;
+  Ranks* ranks_;
+  std::optional<StepGradient> gradient_;
 };
 
 }  // namespace geist::train

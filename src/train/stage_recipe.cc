@@ -13,6 +13,7 @@ Status read_train(const RecipeTable& t, TrainerOptions* o) {
   GEIST_TRY(t.read("batch_rows", &o->batch_rows, {.min = 1, .max = kRowsMax}));
   o->rows_at_once = std::min(o->batch_rows, o->rows_at_once);
   GEIST_TRY(t.read("rows_at_once", &o->rows_at_once, {.min = 1, .max = kRowsMax}));
+  GEIST_TRY(t.read("leaf_rows", &o->leaf_rows, {.min = 0, .max = kRowsMax}));
   GEIST_TRY(t.read("validate_every", &o->validate_every, {.min = 0, .max = kStepsMax}));
   GEIST_TRY(t.read("checkpoint_every", &o->checkpoint_every, {.min = 0, .max = kStepsMax}));
   return t.read("keep_checkpoints", &o->keep_checkpoints, {.min = 1, .max = 1000});

@@ -1,6 +1,7 @@
 #include "train/trained_model.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -92,6 +93,15 @@ Result<FloatBlock> FloatBlock::make(int64_t count) {
   return block;
 }
 
+void FloatBlock::drop(int64_t begin, int64_t end) {
+  if (begin >= end) return;
+  std::memset(data() + begin, 0, static_cast<size_t>(end - begin) * sizeof(float));
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const uintptr_t first = (reinterpret_cast<uintptr_t>(data() + begin) + page - 1) / page * page;
+  const uintptr_t last = reinterpret_cast<uintptr_t>(data() + end) / page * page;
+  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
 void FloatBlock::clear() { std::memset(data(), 0, static_cast<size_t>(size_) * sizeof(float)); }
 
 Result<TrainedModel> TrainedModel::make(const gguf::File& file, const kernels::Kernels* kernels) {
@@ -167,6 +177,20 @@ int64_t TrainedModel::offset_of(const kernels::Matrix& matrix) const {
 
 int64_t TrainedModel::offset_of(const std::vector<float>& vector) const {
   return place_of(model_->tensor_of(vector).data.data());
+}
+
+int64_t TrainedModel::end_of_layer(int64_t offset) const {
+  const auto layer = [](const Parameter& p) {
+    return p.name.substr(0, p.name.starts_with("blk.") ? p.name.find('.', 4) + 1 : p.name.size());
+  };
+  for (const Parameter& p : parameters_) {
+    if (p.offset != offset) continue;
+    int64_t end = 0;
+    for (const Parameter& other : parameters_)
+      if (layer(other) == layer(p)) end = std::max(end, other.offset + other.count);
+    return end;
+  }
+  return weights_.size();
 }
 
 std::string TrainedModel::hash() const {

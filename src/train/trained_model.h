@@ -34,6 +34,8 @@ class FloatBlock {
   std::span<float> span() const { return {data(), static_cast<size_t>(size_)}; }
   std::span<const std::byte> bytes() const { return std::as_bytes(span()); }
   void clear();
+  // Elements [begin, end) become +0 and take no memory until they are written again.
+  void drop(int64_t begin, int64_t end);
 
  private:
   std::shared_ptr<float> memory_;
@@ -86,6 +88,10 @@ class TrainedModel {
   static constexpr int64_t kFrozen = -1;
   int64_t offset_of(const kernels::Matrix& matrix) const;
   int64_t offset_of(const std::vector<float>& vector) const;
+
+  // Where the weights end that share the layer ("blk.3.") of the one at `offset`; all of them, when
+  // there is none at it.
+  int64_t end_of_layer(int64_t offset) const;
 
   // SHA-256 over all weights in the order of the file, names included: equal models, equal hashes.
   std::string hash() const;

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
+#include <optional>
 
 #include "base/check.h"
 #include "train/checkpoint.h"
@@ -32,23 +33,29 @@ class Run {
   Result<TrainResult> run() {
     GEIST_ASSIGN(engine_, GradientEngine::make(trained_, pool_));
     GEIST_TRY(objective_.begin(*engine_));
+    GEIST_TRY(optimizer_.share(o_.ranks));
     std::error_code failed;
     fs::create_directories(o_.folder, failed);
     if (failed)
       return errorf("%s: cannot be made: %s", o_.folder.c_str(), failed.message().c_str());
     GEIST_TRY(resume());
-    GEIST_ASSIGN(RunLog log, RunLog::open((fs::path(o_.folder) / "log.jsonl").string(), step_));
-    log_ = &log;
-    if (step_ == 0 && !o_.facts.empty())
-      GEIST_TRY(log.write({.kind = Kind::kFacts, .metrics = o_.facts}));
+    GEIST_TRY(agree_on_step());
+    std::optional<RunLog> log;
+    if (is_first()) {
+      GEIST_ASSIGN(log, RunLog::open((fs::path(o_.folder) / "log.jsonl").string(), step_));
+      log_ = &*log;
+      if (step_ == 0 && !o_.facts.empty())
+        GEIST_TRY(log->write({.kind = Kind::kFacts, .metrics = o_.facts}));
+    }
     begin_ = Clock::now();
     first_step_ = step_;
     if (step_ == 0 && o_.validate_first) GEIST_TRY(validate());
-    while (step_ < steps_ && go_on_ && result_.stopped.empty()) {
+    while (step_ < steps_ && goes_on() && result_.stopped.empty()) {
       GEIST_TRY(train_step());
+      agree_to_go_on();
       const bool last = step_ == steps_ || !result_.stopped.empty();
       if (last || due(o_.validate_every)) GEIST_TRY(validate());
-      if (last || due(o_.checkpoint_every) || !go_on_) GEIST_TRY(checkpoint());
+      if (last || due(o_.checkpoint_every) || !goes_on()) GEIST_TRY(checkpoint());
     }
     if (first_step_ == steps_) GEIST_TRY(validate());  // nothing was left to do
     result_.steps = step_;
@@ -57,6 +64,7 @@ class Run {
   }
 
  private:
+  bool is_first() const { return o_.ranks == nullptr || o_.ranks->is_first(); }
   bool due(int64_t every) const { return every > 0 && step_ % every == 0; }
   void tell(TrainEvent event) {
     event.step = step_;
@@ -84,6 +92,31 @@ class Run {
     }
     return {};
   }
+
+  // Ranks that read different checkpoints would go on to nonsense.
+  Status agree_on_step() {
+    optimizer_.release();
+    if (o_.ranks == nullptr) return {};
+    std::vector<double> steps(static_cast<size_t>(o_.ranks->count()));
+    steps[static_cast<size_t>(o_.ranks->rank())] = static_cast<double>(step_);
+    o_.ranks->add(steps);
+    for (const double step : steps)
+      if (step != static_cast<double>(step_))
+        return errorf(
+            "processes found different checkpoints in %s: it must be on a file system "
+            "that all of them share",
+            checkpoints_.c_str());
+    return {};
+  }
+
+  // One that is asked to stop stops all, behind the same step.
+  void agree_to_go_on() {
+    if (o_.ranks == nullptr) return;
+    double stops[] = {go_on_ ? 0.0 : 1.0};
+    o_.ranks->add(stops);
+    all_go_on_ = stops[0] == 0;
+  }
+  bool goes_on() const { return o_.ranks != nullptr ? all_go_on_ : go_on_; }
 
   Status train_step() {
     int64_t updates = 0;
@@ -138,12 +171,15 @@ class Run {
   Status report(TrainEvent event) {
     event.step = step_;
     tell(event);
-    return log_->write(event);
+    return log_ != nullptr ? log_->write(event) : Status();
   }
 
   Status checkpoint() {
-    GEIST_TRY(write_checkpoint(checkpoints_, {step_, o_.recipe_hash, objective_.state()}, trained_,
-                               optimizer_, o_.keep_checkpoints));
+    optimizer_.collect();
+    if (is_first())
+      GEIST_TRY(write_checkpoint(checkpoints_, {step_, o_.recipe_hash, objective_.state()},
+                                 trained_, optimizer_, o_.keep_checkpoints));
+    optimizer_.release();
     tell({.kind = Kind::kCheckpoint, .text = checkpoint_path(checkpoints_, step_)});
     return {};
   }
@@ -156,7 +192,7 @@ class Run {
   const TrainObserver& observer_;
   std::string checkpoints_;
   int64_t steps_, step_ = 0, first_step_ = 0, tokens_ = 0;
-  bool go_on_ = true;
+  bool go_on_ = true, all_go_on_ = true;
   std::unique_ptr<GradientEngine> engine_;
   RunLog* log_ = nullptr;
   Clock::time_point begin_;
@@ -174,7 +210,8 @@ Result<TrainResult> run_training(TrainedModel& trained, Optimizer& optimizer, Ob
 Result<TrainResult> run_training(TrainedModel& trained, Optimizer& optimizer,
                                  const TrainSource& source, const TrainerOptions& options,
                                  ThreadPool& pool, const TrainObserver& observer) {
-  RowObjective objective(source, options.batch_rows, options.rows_at_once);
+  RowObjective objective(source, {options.batch_rows, options.rows_at_once, options.leaf_rows},
+                         options.ranks);
   return run_training(trained, optimizer, objective, options, pool, observer);
 }
 

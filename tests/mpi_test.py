@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""geist train base under mpirun: the weights of 1, 2 and 4 processes, and a process that dies. Ends with code 77
+(skipped) without mpirun or the module that it needs.
+
+usage: mpi_test.py GEIST [unittest arguments]
+"""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+
+GEIST = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "geist").absolute()
+TIMEOUT_S = 120
+# Open MPI refuses root and more processes than cores unless told otherwise.
+ENVIRONMENT = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+                            "OMPI_MCA_btl_vader_single_copy_mechanism": "none"}
+
+RECIPE = """
+out = "{out}"
+[model]
+tokenizer = "tok.gguf"
+layers = 1
+width = 32
+heads = 2
+context = 32
+[data]
+files = ["text.txt"]
+split_bytes = 400
+validation_share = 0.2
+[train]
+steps = {steps}
+batch_rows = 4
+leaf_rows = {leaf_rows}
+checkpoint_every = {every}
+validate_every = 4
+[optimizer]
+learning_rate = 0.01
+"""
+
+
+class Mpi(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="geist-mpi-"))
+        words = "the little fox went over to a green hill and saw three birds by an old tree".split()
+        lines = (" ".join(words[(i * 7 + k * k) % len(words)] for k in range(12 + i % 5)) for i in range(300))
+        (cls.folder / "text.txt").write_text(".\n".join(lines))
+        subprocess.run([GEIST, "train", "tokenizer", "--data", cls.folder / "text.txt", "--vocab", "300", "--out",
+                        cls.folder / "tok.gguf"], check=True, capture_output=True, timeout=TIMEOUT_S)
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.folder)
+
+    def command(self, count, out, steps=8, every=4, leaf_rows=1, more=""):
+        recipe = self.folder / f"{out}.toml"
+        recipe.write_text(RECIPE.format(out=out, steps=steps, every=every, leaf_rows=leaf_rows) + more)
+        mpirun = [] if count == 1 else ["mpirun", "--oversubscribe", "-n", count]
+        return [str(word) for word in [*mpirun, GEIST, "train", "base", recipe, "-t", 1]]
+
+    def train(self, *arguments, code=0, **options):
+        run = subprocess.run(self.command(*arguments, **options), capture_output=True, timeout=TIMEOUT_S,
+                             env=ENVIRONMENT)
+        self.assertEqual(run.returncode, code, run.stderr.decode())
+        return run
+
+    def test_the_weights_do_not_depend_on_the_number_of_processes(self):
+        files = {}
+        for count in 1, 2, 4:
+            run = self.train(count, f"n{count}")
+            self.assertEqual(run.stdout.count(b"weights_sha256"), 1)
+            files[count] = [(self.folder / f"n{count}" / name).read_bytes()
+                            for name in ("model.gguf", "checkpoints/step-00000004.gguf")]
+            log = [json.loads(line) for line in (self.folder / f"n{count}/log.jsonl").read_text().splitlines()]
+            files[count].append([{k: v for k, v in e.items() if k != "tokens_per_s"} for e in log])
+        for count in 2, 4:
+            self.assertEqual(files[1][2], files[count][2])
+            self.assertEqual(files[1][0], files[count][0])
+
+    def test_a_process_that_dies_ends_the_job_which_goes_on_later(self):
+        job = subprocess.Popen(self.command(2, "killed", steps=3000, every=5), stderr=subprocess.PIPE, text=True,
+                               env=ENVIRONMENT)
+        said = ""
+        for line in job.stderr:
+            said += line
+            if line.startswith("step 20/"):
+                ranks = subprocess.run(["pgrep", "-P", str(job.pid), "-f", "train base"], capture_output=True, text=True)
+                os.kill(int(ranks.stdout.split()[-1]), signal.SIGKILL)
+                break
+        said += job.communicate(timeout=TIMEOUT_S)[1]
+        self.assertNotEqual(job.returncode, 0)
+        self.assertIn("exited on signal 9", said)
+        left = [int(p.stem.split("-")[1]) for p in (self.folder / "killed/checkpoints").glob("step-*.gguf")]
+        self.assertGreaterEqual(max(left), 15)
+        # Stopped again at once by Ctrl-C: the first line says where it goes on.
+        again = subprocess.Popen(self.command(2, "killed", steps=3000, every=5), stderr=subprocess.PIPE, text=True,
+                                 env=ENVIRONMENT)
+        for line in again.stderr:
+            if "going on from step" in line:
+                break
+        self.assertIn(f"step {max(left)} ", line)
+        again.kill()
+        again.communicate(timeout=TIMEOUT_S)
+
+    def test_faults_are_said_once(self):
+        run = self.train(2, "muon", more='kind = "muon"\n', code=1)
+        self.assertEqual(run.stderr.count(b"adamw"), 1)
+        run = self.train(3, "three", code=1)
+        self.assertEqual(run.stderr.count(b"power of two"), 1)
+        run = self.train(4, "leaves", more="", code=1, leaf_rows=2)
+        self.assertEqual(run.stderr.count(b"leaf_rows"), 1)
+
+
+if __name__ == "__main__":
+    if shutil.which("mpirun") is None or not (GEIST.parent / "geist_mpi.so").exists():
+        print("skipped: no mpirun, or geist was built without MPI")
+        sys.exit(77)
+    unittest.main(argv=[sys.argv[0], *sys.argv[2:]])
