@@ -5,8 +5,9 @@
 #   _bench.cc  goes into NAME_bench (Google Benchmark); a run with tiny sizes is a ctest
 #   _fuzz.cc   is a libFuzzer target of its own in the fuzz preset; in every other preset it is
 #              linked with a driver that replays its corpus (tests/corpus/STEM/) as a ctest
-#   _fma.cc _avx2.cc _avx512.cc _avx512vnni.cc _avx512amx.cc   are compiled for that instruction set; _fma.cc is plain
-#              C++, of which the compiler is to make what it can, in every preset
+#   _fma.cc _avx2.cc _avx512.cc _avx512vnni.cc _avx512amx.cc, _neon.cc _neondot.cc   are compiled for that
+#              instruction set, on processors of its family; _fma.cc is plain C++, of which the compiler is to
+#              make what it can, in every preset
 function(geist_folder name)
   cmake_parse_arguments(ARG "" "" "DEPS;LIBS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
@@ -17,6 +18,12 @@ function(geist_folder name)
   list(FILTER benches INCLUDE REGEX "_bench\\.cc$")
   list(FILTER fuzzers INCLUDE REGEX "_fuzz\\.cc$")
   list(FILTER sources EXCLUDE REGEX "(_test|_bench|_fuzz|main)\\.cc$")
+  if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    list(FILTER sources EXCLUDE REGEX "_(fma|avx2|avx512|avx512vnni|avx512amx)\\.cc$")
+  endif()
+  if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+    list(FILTER sources EXCLUDE REGEX "_(neon|neondot)\\.cc$")
+  endif()
 
   if(NOT sources)
     return()
@@ -44,6 +51,9 @@ function(geist_folder name)
     elseif(source MATCHES "_avx512\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
         "-mavx2;-mfma;-mf16c;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mprefer-vector-width=512")
+    endif()
+    if(source MATCHES "_neondot\\.cc$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-march=armv8.2-a+dotprod")
     endif()
     # Unrolled by force: under a sanitizer these take a compiler minutes and gigabytes. Their reads and
     # writes are the scalar variant's, which is instrumented, and tests compare the two at odd sizes.

@@ -9,18 +9,20 @@ run_as_root() {
 
 missing_packages() {
   local package
-  grep -v '^#' scripts/packages.txt | while read -r package; do
+  grep -v '^#' "$1" | while read -r package; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || echo "$package"
   done
 }
 
+# install_packages [LIST]: those of the list (scripts/packages.txt) that are missing.
 install_packages() {
+  local list=${1:-scripts/packages.txt}
   if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
-    say "this is no Debian; please see to it that the packages of scripts/packages.txt are here"
+    say "this is no Debian; please see to it that the packages of $list are here"
     return
   fi
   local missing
-  missing=$(missing_packages | tr '\n' ' ')
+  missing=$(missing_packages "$list" | tr '\n' ' ')
   [ -n "${missing// /}" ] || return 0
   say "installing the Debian packages ${missing% }"
   run_as_root apt-get update -q >&2

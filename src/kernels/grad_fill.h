@@ -12,10 +12,12 @@ void fill_grad_kernels_scalar_fma(GradKernels& k);
 void fill_grad_matmul_scalar(GradKernels& k);
 void fill_grad_matmul_avx2(GradKernels& k);
 void fill_grad_matmul_avx512(GradKernels& k);
+void fill_grad_matmul_neon(GradKernels& k);
 
 // Norms, activations, softmax, the optimiser: grad_rows_*.cc.
 void fill_grad_rows_scalar(GradKernels& k);
 void fill_grad_rows_avx2(GradKernels& k);
 void fill_grad_rows_avx512(GradKernels& k);
+void fill_grad_rows_neon(GradKernels& k);
 
 }  // namespace geist::kernels

@@ -32,6 +32,11 @@ const GradKernels* grad_kernels_for(Isa isa) {
     static const GradKernels scalar = make(isa, fill_grad_kernels_scalar_fma, [](GradKernels&) {});
     return &scalar;
   }
+#elif defined(__aarch64__)
+  if (isa == Isa::kNeon || isa == Isa::kNeonDot) {
+    static const GradKernels neon = make(Isa::kNeon, fill_grad_matmul_neon, fill_grad_rows_neon);
+    return &neon;
+  }
 #endif
   static const GradKernels portable =
       make(Isa::kPortable, fill_grad_matmul_scalar, fill_grad_rows_scalar);

@@ -6,6 +6,9 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 #if defined(__linux__)
 #include <sys/syscall.h>
@@ -85,6 +88,22 @@ void fill_avx512amx(Kernels& k) {
 void fill_scalar(Kernels& k) { fill_portable(k); }
 #endif
 
+#if defined(__aarch64__)
+bool has_neondot() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
+
+void fill_neon(Kernels& k) {
+  fill_row_kernels_neon(k);
+  fill_float_kernels_neon(k);
+  fill_attention_kernels_neon(k);
+  fill_panel_kernels_neon(k);
+}
+
+void fill_neondot(Kernels& k) {
+  fill_neon(k);
+  fill_panel_kernels_neondot(k);
+}
+#endif
+
 struct InstructionSet {
   Isa isa;
   std::string_view name;  // also what GEIST_ISA calls it
@@ -101,6 +120,9 @@ constexpr InstructionSet kInstructionSets[] = {
     {Isa::kAvx512, "avx512f", has_avx512, fill_avx512},
     {Isa::kAvx512Vnni, "avx512vnni", has_avx512vnni, fill_avx512vnni},
     {Isa::kAvx512Amx, "avx512amx", has_amx, fill_avx512amx},
+#elif defined(__aarch64__)
+    {Isa::kNeon, "neon", runs_everywhere, fill_neon},
+    {Isa::kNeonDot, "neondot", has_neondot, fill_neondot},
 #endif
 };
 constexpr size_t kCount = std::size(kInstructionSets);
@@ -147,9 +169,11 @@ const Kernels* default_kernels(const char** error) {
         (wanted == "avx512" && (name == "avx512vnni" || name == "avx512f")))
       return tables[i];
   }
-  *error = known ? "this processor cannot run the instruction set that GEIST_ISA names; unset it"
-                 : "GEIST_ISA is not an instruction set Geist knows; use portable, scalar, avx2, "
-                   "avx512, avx512f, avx512vnni or avx512amx, or unset it";
+  *error = known
+               ? "this processor cannot run the instruction set that GEIST_ISA names; unset it"
+               : "GEIST_ISA is not an instruction set that Geist has here; use portable or scalar, "
+                 "on x86-64 also avx2, avx512, avx512f, avx512vnni or avx512amx, on AArch64 neon "
+                 "or neondot, or unset it";
   return nullptr;
 }
 

@@ -22,6 +22,8 @@ enum class Isa {
   kAvx512,      // F, BW, DQ, VL
   kAvx512Vnni,  // and VNNI
   kAvx512Amx,   // and the matrix unit
+  kNeon,        // AArch64
+  kNeonDot,     // with the dot product instructions of Armv8.2
 };
 
 // One block of 32 activations, quantised to 8 bits: x[i] ~ scale * codes[i]. See docs/numerics.md.
@@ -52,7 +54,7 @@ enum class RopePairing {
 
 struct Kernels {
   Isa isa;
-  std::string_view name;  // "portable", "scalar", "avx2", "avx512f", "avx512vnni", "avx512amx"
+  std::string_view name;  // "portable", "scalar", "avx2", "avx512f", "avx512vnni", "avx512amx", "neon", "neondot"
 
   // ---- float matrix product: y[t * y_stride + r] = dot(w row r, x row t), 0 <= r < rows, 0 <= t < tokens.
   // w: rows of `cols` weights of type F32, F16 or BF16, w_stride bytes apart. x: f32, x_stride floats apart.

@@ -109,7 +109,7 @@ int32_t read_all(const std::byte* data, int64_t bytes) {
 }
 #endif
 
-MachineLimits measure_machine_limits(Isa isa, ThreadPool& pool) {
+MachineLimits measure_machine_limits([[maybe_unused]] Isa isa, ThreadPool& pool) {
   MachineLimits limits;
   Chains float_chains = nullptr, int8_chains = nullptr;
 #if defined(__x86_64__)

@@ -9,5 +9,6 @@ namespace geist::kernels {
 
 void quantize_q8_scalar(const float* x, int64_t cols, Q8Block* out);
 void quantize_q8_avx2(const float* x, int64_t cols, Q8Block* out);
+void quantize_q8_neon(const float* x, int64_t cols, Q8Block* out);
 
 }  // namespace geist::kernels
