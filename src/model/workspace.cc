@@ -24,6 +24,7 @@ void Workspace::begin() {
   used_ = 0;
   if (overflow_.empty()) return;
   overflow_.clear();
+  overflow_used_ = 0;
   block_.reset();
   capacity_ = peak_ + peak_ / 8 / kAlignFloats * kAlignFloats;
   block_ = allocate(capacity_);
@@ -35,8 +36,18 @@ float* Workspace::take(int64_t n) {
   used_ += n;
   peak_ = std::max(peak_, used_);
   if (used_ <= capacity_) return block_.get() + at;
-  overflow_.push_back(allocate(n));
-  return overflow_.back().get();
+  if (overflow_used_ == overflow_.size() || overflow_[overflow_used_].size < n) {
+    overflow_.resize(overflow_used_);
+    overflow_.push_back({at, n, allocate(n)});
+  }
+  Overflow& next = overflow_[overflow_used_++];
+  next.at = at;
+  return next.block.get();
+}
+
+void Workspace::release(int64_t mark) {
+  used_ = mark;
+  while (overflow_used_ > 0 && overflow_[overflow_used_ - 1].at >= mark) --overflow_used_;
 }
 
 WorkspacePtr Model::make_workspace() { return WorkspacePtr(new Workspace); }

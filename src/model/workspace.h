@@ -21,7 +21,7 @@ class Workspace {
   float* take(int64_t n);
   // Everything taken since mark() is given back by release().
   int64_t mark() const { return used_; }
-  void release(int64_t mark) { used_ = mark; }
+  void release(int64_t mark);
 
   // The batch's sequences and where each token's keys and values go.
   struct SequencePages {
@@ -85,9 +85,17 @@ class Workspace {
   using Block = std::unique_ptr<float, Free>;
   static Block allocate(int64_t n);
 
+  // What is taken beyond capacity_, until the next begin() makes one block of all. The first
+  // overflow_used_ are taken; those behind them were released and are taken again when they fit, so
+  // that the layers of a first pass share them as those of later passes share block_.
+  struct Overflow {
+    int64_t at, size;
+    Block block;
+  };
   Block block_;
   int64_t capacity_ = 0, used_ = 0, peak_ = 0;
-  std::vector<Block> overflow_;  // taken beyond capacity_; merged by the next begin()
+  std::vector<Overflow> overflow_;
+  size_t overflow_used_ = 0;
 };
 
 }  // namespace geist::model
