@@ -1,7 +1,9 @@
 #include "cli/train_run.h"
 
 #include <chrono>
+#include <cmath>
 #include <cstdio>
+#include <string>
 #include <thread>
 
 #include "cli/command.h"
@@ -14,11 +16,35 @@ using train::TrainEvent;
 
 namespace {
 
+// Names and values of an objective, in a line below.
+void report_metrics(const train::Metrics& metrics) {
+  std::string line;
+  for (const auto& [name, value] : metrics) {
+    char text[96];
+    std::snprintf(text, sizeof text, "  %s %.4g", name.c_str(), value);
+    line += text;
+  }
+  if (!line.empty()) std::fprintf(stderr, "   %s\n", line.c_str());
+}
+
 void report_step(const TrainEvent& e) {
   std::fprintf(stderr, "step %lld/%lld  loss %.4f  norm %.3f  rate %.2e  %s tokens/s  %s left\n",
                static_cast<long long>(e.step), static_cast<long long>(e.steps), e.loss,
                e.gradient_norm, e.learning_rate, human_count(e.tokens_per_s).c_str(),
                human_seconds(e.seconds_left).c_str());
+  report_metrics(e.metrics);
+}
+
+void report_validation(const TrainEvent& e) {
+  std::fprintf(stderr, "step %lld/%lld  validation", static_cast<long long>(e.step),
+               static_cast<long long>(e.steps));
+  if (!std::isnan(e.bits_per_byte)) {
+    std::fprintf(stderr, " %.4f nats a token, %.4f bits a byte\n", e.loss, e.bits_per_byte);
+  } else {
+    if (!std::isnan(e.loss)) std::fprintf(stderr, " loss %.4f", e.loss);
+    std::fprintf(stderr, "\n");
+  }
+  report_metrics(e.metrics);
 }
 
 }  // namespace
@@ -35,13 +61,14 @@ bool observe_training(const TrainRunOptions& options, const TrainEvent& e) {
       if (e.step % options.report_every == 0 || e.step == 1 || e.step == e.steps) report_step(e);
       break;
     case TrainEvent::Kind::kValidation:
-      std::fprintf(stderr, "step %lld/%lld  validation %.4f nats a token, %.4f bits a byte\n",
-                   static_cast<long long>(e.step), static_cast<long long>(e.steps), e.loss,
-                   e.bits_per_byte);
+      report_validation(e);
       break;
     case TrainEvent::Kind::kCheckpoint:
     case TrainEvent::Kind::kFacts:
+      break;
     case TrainEvent::Kind::kStopped:
+      note("ended before step %lld: %s", static_cast<long long>(e.step + 1), e.text.c_str());
+      report_metrics(e.metrics);
       break;
   }
   return !interrupted();

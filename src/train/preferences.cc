@@ -142,17 +142,6 @@ class Prompt {
   Json turns_;
 };
 
-// Only the last turn is compared.
-Status keep_last_turn(Conversation* conversation) {
-  const Json messages = Json::parse(conversation->messages, nullptr, false);
-  if (messages.back()["role"] != "assistant")
-    return errorf("an answer does not end with the assistant's turn");
-  conversation->unlearned.clear();
-  for (size_t i = 0; i + 1 < messages.size(); ++i)
-    if (messages[i]["role"] == "assistant") conversation->unlearned.push_back(i);
-  return {};
-}
-
 Status add(const Prompt& prompt, const Json& answer, const std::string& key, Preference* out) {
   auto conversation = prompt.with_answer(answer);
   Status status = conversation.ok() ? keep_last_turn(&*conversation) : conversation.error();
@@ -162,6 +151,16 @@ Status add(const Prompt& prompt, const Json& answer, const std::string& key, Pre
 }
 
 }  // namespace
+
+Status keep_last_turn(Conversation* conversation) {
+  const Json messages = Json::parse(conversation->messages, nullptr, false);
+  if (messages.back()["role"] != "assistant")
+    return errorf("an answer does not end with the assistant's turn");
+  conversation->unlearned.clear();
+  for (size_t i = 0; i + 1 < messages.size(); ++i)
+    if (messages[i]["role"] == "assistant") conversation->unlearned.push_back(i);
+  return {};
+}
 
 std::string Preference::hash() const {
   Sha256 hash;

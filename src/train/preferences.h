@@ -35,6 +35,9 @@ struct Preference {
   std::string hash() const;
 };
 
+// Leaves the last turn alone to be compared; an error when it is not the assistant's.
+Status keep_last_turn(Conversation* conversation);
+
 using PreferenceSink = std::function<Status(const Preference&, const std::string& where)>;
 
 // How many records were left out comes back: hh-rlhf has dialogues with an empty turn.

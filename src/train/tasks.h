@@ -13,8 +13,8 @@ namespace geist::train {
 
 struct Task {
   std::vector<text::TokenId> prompt;
-  std::string messages;  // JSON, as the prompt was rendered from; for reward models
-  std::string check;     // for grade() (world_grader.h); empty: there is none
+  std::string messages, tools;  // JSON, that the prompt was rendered from; for reward models
+  std::string check;            // for grade() (world_grader.h); empty: there is none
 };
 
 // Task i of a run, or of those held out.

@@ -202,15 +202,17 @@ std::string TrainedModel::hash() const {
   return to_hex(hash.finish());
 }
 
-Status TrainedModel::save(const std::string& path, const FloatBlock& weights) const {
+Status TrainedModel::save(const std::string& path, const FloatBlock& weights,
+                          std::string_view without) const {
   GEIST_CHECK(weights.size() == weights_.size());
   std::vector<gguf::TensorToWrite> list;
   for (const Parameter& p : parameters_)
-    list.push_back({p.name, kernels::TensorType::kF32, p.dims});
+    if (p.name != without) list.push_back({p.name, kernels::TensorType::kF32, p.dims});
   GEIST_ASSIGN(gguf::Writer writer, gguf::Writer::create(path, metadata(), std::move(list)));
   for (const Parameter& p : parameters_)
-    GEIST_TRY(writer.write_tensor(
-        std::as_bytes(std::span(weights.data() + p.offset, static_cast<size_t>(p.count)))));
+    if (p.name != without)
+      GEIST_TRY(writer.write_tensor(
+          std::as_bytes(std::span(weights.data() + p.offset, static_cast<size_t>(p.count)))));
   return writer.commit();
 }
 

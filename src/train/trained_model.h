@@ -13,6 +13,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -95,8 +96,10 @@ class TrainedModel {
 
   // SHA-256 over all weights in the order of the file, names included: equal models, equal hashes.
   std::string hash() const;
-  // Writes `weights` (this model's layout) as a GGUF file: a model or an adapter.
-  Status save(const std::string& path, const FloatBlock& weights) const;
+  // Writes `weights` (this model's layout) as a GGUF file, a model or an adapter, but for the
+  // tensor `without`.
+  Status save(const std::string& path, const FloatBlock& weights,
+              std::string_view without = {}) const;
 
  private:
   TrainedModel() = default;
