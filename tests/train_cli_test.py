@@ -601,6 +601,109 @@ class RecipeTiny(Case):
         self.assertEqual(said.count("as recorded"), len(stages), said)
 
 
+RL_RECIPE = """
+out = "{out}"
+{algorithm}
+[model]
+from = "base/model.gguf"
+{tables}
+[train]
+steps = {steps}
+batch_rows = 4
+rows_at_once = 3
+checkpoint_every = 3
+validate_every = 6
+[optimizer]
+learning_rate = 0.003
+warmup_steps = 1
+"""
+PAIRS = '[data]\nfiles = ["pairs.jsonl"]\nvalidation_share = 0.3\n'
+TASKS = '[tasks]\nfiles = ["tasks.jsonl"]\n[rollout]\ngroup = 4\ntokens_max = 6\n[policy]\nvalidation_tasks = 4\n'
+
+
+class Reinforce(Chats):
+    """geist train reward and rl, and geist reward."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        lines = english(60).splitlines()
+        with (cls.folder / "pairs.jsonl").open("w") as f:
+            for i in range(40):
+                f.write(json.dumps({"prompt": lines[i][:12], "chosen": "a green hill", "rejected": "an old tree"}) + "\n")
+        with (cls.folder / "tasks.jsonl").open("w") as f:
+            for i in range(20):
+                f.write(json.dumps({"prompt": lines[i][:12], "answer": "hill"}) + "\n")
+
+    def recipe(self, out, algorithm=None, tables=PAIRS, steps=12):
+        named = f'algorithm = "{algorithm}"' if algorithm else ""
+        return self.file(out + ".toml", RL_RECIPE.format(out=out, algorithm=named, tables=tables, steps=steps))
+
+    def weights(self, run):
+        return run.stdout.split()[-1]
+
+    def test_preferences_are_learned_and_resumed_to_the_same_bytes(self):
+        whole = self.geist("train", "rl", self.recipe("whole", "dpo"), "-t", 1)
+        process = subprocess.Popen([GEIST, "train", "rl", self.recipe("killed", "dpo"), "-t", "2", "--report-every", "1"],
+                                   stderr=subprocess.PIPE, text=True)
+        for line in process.stderr:  # behind the checkpoint of step 3
+            if line.startswith("step 5/"):
+                process.kill()
+                break
+        process.communicate(timeout=TIMEOUT_S)
+        rest = self.geist("train", "rl", self.recipe("killed", "dpo"), "-t", 3)
+        self.assertIn(b"going on from step", rest.stderr)
+        self.assertEqual(self.weights(rest), self.weights(whole))
+        log = self.log("whole")
+        self.assertEqual(log[0]["validation_margin"], 0)
+        self.assertGreater(log[-1]["validation_margin"], 0.1)
+        self.assertEqual(log[-1]["validation_accuracy"], 1)
+
+    def test_a_reward_model_is_learned_served_and_obeyed(self):
+        run = self.geist("train", "reward", self.recipe("reward", steps=40))
+        self.assertIn(b"by length alone", run.stderr)
+        self.assertEqual(self.log("reward")[-1]["validation_accuracy"], 1)
+        self.assertIn("<svg", (self.folder / "reward/calibration.svg").read_text())
+        model = self.folder / "reward/model.gguf"
+        chats = "".join(json.dumps({"messages": [{"role": "user", "content": "the fox"},
+                                                 {"role": "assistant", "content": said}]}) + "\n"
+                        for said in ("a green hill", "an old tree"))
+        better, worse = (float(x) for x in self.geist("reward", model, input=chats.encode()).stdout.split())
+        self.assertGreater(better, worse)
+        lines = self.geist("reward", model, "--json", input=chats.encode()).stdout.splitlines()
+        self.assertAlmostEqual(json.loads(lines[1])["reward"], worse, places=5)
+        ppo = TASKS + '[reward]\nmodel = "reward/model.gguf"\n[gold]\n'
+        self.geist("train", "rl", self.recipe("ppo", "ppo", ppo, steps=2))
+        log = self.log("ppo")
+        for key in "reward", "kl", "entropy", "clip_fraction", "value_loss", "length", "ended":
+            self.assertIn(key, log[1])
+        self.assertEqual(log[1]["kl"], 0)
+        self.assertIn("validation_gold", log[-1])
+        self.assertNotIn(b"value.output", (self.folder / "ppo/model.gguf").read_bytes()[:100000])
+        run = self.geist("reward", self.folder / "ppo/model.gguf", input=chats.encode(), code=1)
+        self.assertIn(b"not a reward model", run.stderr)
+
+    def test_groups_and_skills(self):
+        self.geist("train", "rl", self.recipe("rloo", "rloo", TASKS, steps=2))
+        self.assertIn("groups_without_variance", self.log("rloo")[1])
+        skills = '[tasks]\nskills = ["arithmetic", "form"]\n[rollout]\ngroup = 2\ntokens_max = 4\n[policy]\nvalidation_tasks = 2\n'
+        one = self.geist("train", "rl", self.recipe("grpo", "grpo", skills, steps=2), "-t", 1)
+        two = self.geist("train", "rl", self.recipe("grpo2", "grpo", skills, steps=2), "-t", 3)
+        self.assertEqual(self.weights(one), self.weights(two))
+
+    def test_faults_are_one_line(self):
+        self.file("bare.jsonl", '{"prompt": "x"}\n')
+        bare = TASKS.replace("tasks.jsonl", "bare.jsonl")
+        for algorithm, tables, message in [("sarsa", PAIRS, b"algorithm"), ("dpo", TASKS, b"files"),
+                                           ("grpo", TASKS + "beta = 1\n", b"beta"),
+                                           ("grpo", bare, b"bare.jsonl:1: this task has neither"),
+                                           ("grpo", '[tasks]\nskills = ["juggling"]\n', b"juggling")]:
+            run = self.geist("train", "rl", self.recipe("fault", algorithm, tables), code=1)
+            self.assertIn(message, run.stderr)
+            self.assertEqual(run.stderr.strip().count(b"\n"), 0)
+        self.assertFalse((self.folder / "fault").exists())
+
+
 class Generate(Case):
     FEW = ["--documents", 50, "--chats", 60, "--pairs", 20, "--problems", 20, "--held-out", 10]
 

@@ -27,23 +27,29 @@ class Reference {
     eps_ = number(gpt_ ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", 1e-5);
   }
 
-  double loss(const std::vector<int32_t>& ids, const std::vector<double>& token_weights) {
-    Table x;
-    for (size_t t = 0; t + 1 < ids.size(); ++t) {
-      x.push_back(row_of("token_embd.weight", static_cast<size_t>(ids[t])));
-      if (gpt_) add(x[t], row_of("position_embd.weight", t));
-    }
-    for (size_t layer = 0; layer < integer("block_count"); ++layer) block(x, layer);
+  std::vector<double> log_probabilities(const std::vector<int32_t>& ids) {
+    const Table hidden = hidden_states(ids);
     const char* head = has("output.weight") ? "output" : "token_embd";
-    double sum = 0;
-    for (size_t t = 0; t < x.size(); ++t) {
-      const Row logits = linear(norm(x[t], "output_norm"), head);
+    std::vector<double> out;
+    for (size_t t = 0; t < hidden.size(); ++t) {
+      const Row logits = linear(hidden[t], head);
       double top = logits[0], total = 0;
       for (const double v : logits) top = std::max(top, v);
       for (const double v : logits) total += std::exp(v - top);
-      sum -= token_weights[t] * (logits[static_cast<size_t>(ids[t + 1])] - top - std::log(total));
+      out.push_back(logits[static_cast<size_t>(ids[t + 1])] - top - std::log(total));
     }
-    return sum;
+    return out;
+  }
+
+  std::vector<double> scalars(const std::vector<int32_t>& ids, const std::string& head) {
+    const Row& w = weights_.at(head);
+    std::vector<double> out;
+    for (const Row& hidden : hidden_states(ids)) {
+      double sum = 0;
+      for (size_t i = 0; i < w.size(); ++i) sum += w[i] * hidden[i];
+      out.push_back(sum);
+    }
+    return out;
   }
 
  private:
@@ -62,6 +68,18 @@ class Reference {
   }
   static void add(Row& x, const Row& y) {
     for (size_t i = 0; i < x.size(); ++i) x[i] += y[i];
+  }
+
+  // Of all ids but the last, after the final norm.
+  Table hidden_states(const std::vector<int32_t>& ids) {
+    Table x;
+    for (size_t t = 0; t + 1 < ids.size(); ++t) {
+      x.push_back(row_of("token_embd.weight", static_cast<size_t>(ids[t])));
+      if (gpt_) add(x[t], row_of("position_embd.weight", t));
+    }
+    for (size_t layer = 0; layer < integer("block_count"); ++layer) block(x, layer);
+    for (Row& row : x) row = norm(row, "output_norm");
+    return x;
   }
 
   Row linear(const Row& x, const std::string& base) const {
@@ -176,7 +194,21 @@ Weights read_weights(const gguf::File& file) {
 
 double reference_loss(const gguf::Metadata& metadata, const Weights& weights,
                       const std::vector<int32_t>& ids, const std::vector<double>& token_weights) {
-  return Reference(metadata, weights).loss(ids, token_weights);
+  const auto logs = Reference(metadata, weights).log_probabilities(ids);
+  double sum = 0;
+  for (size_t t = 0; t < logs.size(); ++t) sum -= token_weights[t] * logs[t];
+  return sum;
+}
+
+std::vector<double> reference_log_probabilities(const gguf::Metadata& metadata,
+                                                const Weights& weights,
+                                                const std::vector<int32_t>& ids) {
+  return Reference(metadata, weights).log_probabilities(ids);
+}
+
+std::vector<double> reference_scalars(const gguf::Metadata& metadata, const Weights& weights,
+                                      const std::vector<int32_t>& ids, const std::string& head) {
+  return Reference(metadata, weights).scalars(ids, head);
 }
 
 }  // namespace geist::testing

@@ -19,4 +19,12 @@ Weights read_weights(const gguf::File& file);
 double reference_loss(const gguf::Metadata& metadata, const Weights& weights,
                       const std::vector<int32_t>& ids, const std::vector<double>& token_weights);
 
+// log p(ids[i + 1]) after ids[0..i], and w . hidden state (after the final norm) of ids[i] with w
+// the tensor `head`, for i < ids - 1.
+std::vector<double> reference_log_probabilities(const gguf::Metadata& metadata,
+                                                const Weights& weights,
+                                                const std::vector<int32_t>& ids);
+std::vector<double> reference_scalars(const gguf::Metadata& metadata, const Weights& weights,
+                                      const std::vector<int32_t>& ids, const std::string& head);
+
 }  // namespace geist::testing
