@@ -67,6 +67,7 @@ Result<RewardStageOptions> read_reward_recipe(const Recipe& recipe,
   o.trainer.optimizer.learning_rate = 5e-5;
   o.trainer.optimizer.weight_decay = 0;
   GEIST_TRY(read_trainer_tables(root, &o.trainer));
+  GEIST_TRY(refuse_leaves(root, o.trainer));
   GEIST_TRY(recipe.check_all_read());
   o.trainer.folder = beside(o.folder, out);
   o.trainer.recipe_hash = recipe.hash();

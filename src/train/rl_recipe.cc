@@ -106,6 +106,7 @@ Result<RlOptions> read_rl_recipe(const Recipe& recipe, const std::string& recipe
   o.trainer.optimizer.weight_decay = 0;
   GEIST_TRY(o.by_preferences ? read_by_preferences(root, &o) : read_by_rewards(root, &o));
   GEIST_TRY(read_trainer_tables(root, &o.trainer));
+  GEIST_TRY(refuse_leaves(root, o.trainer));
   GEIST_TRY(recipe.check_all_read());
   o.preference.batch = o.policy.tasks = o.trainer.batch_rows;
   o.preference.at_once = o.policy.rows_at_once = o.trainer.rows_at_once;

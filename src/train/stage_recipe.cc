@@ -56,6 +56,12 @@ Status read_trainer_tables(const RecipeTable& root, TrainerOptions* options) {
   return read_optimizer(optimizer, &options->optimizer);
 }
 
+Status refuse_leaves(const RecipeTable& root, const TrainerOptions& options) {
+  if (options.leaf_rows == 0) return {};
+  GEIST_ASSIGN(const RecipeTable train, root.table("train"));
+  return train.error("leaf_rows", "this stage runs in one process and has no leaves");
+}
+
 std::string beside(const std::string& folder, const std::string& path) {
   return (std::filesystem::path(folder) / path).string();
 }

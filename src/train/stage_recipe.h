@@ -10,6 +10,9 @@ namespace geist::train {
 
 Status read_trainer_tables(const RecipeTable& root, TrainerOptions* options);
 
+// For stages whose steps are not shared by processes: an error when [train] asks for leaves.
+Status refuse_leaves(const RecipeTable& root, const TrainerOptions& options);
+
 // A path of a recipe that lies in `folder`; an absolute path stays as it is.
 std::string beside(const std::string& folder, const std::string& path);
 
