@@ -4,6 +4,7 @@
 usage: train_cli_test.py GEIST [unittest arguments]
 """
 import json
+import os
 import pathlib
 import shutil
 import signal
@@ -599,6 +600,37 @@ class RecipeTiny(Case):
         stages = json.loads((recipe / "hashes.json").read_text())
         said = self.geist("train", "verify", recipe, "--work", self.folder / "work", "-t", 2).stdout.decode()
         self.assertEqual(said.count("as recorded"), len(stages), said)
+REAL_RECIPE = """
+out = "real"
+[model]
+from = "{shared}/models/minimind2-small"
+[data]
+files = ["{shared}/sft/identity.json"]
+validation_share = 0.2
+validation_sequences = 8
+[lora]
+rank = 4
+targets = ["attn_q", "attn_v", "ffn_down"]
+[train]
+steps = 5
+batch_rows = 3
+rows_at_once = 3
+context = 64
+[optimizer]
+learning_rate = 2e-3
+warmup_steps = 1
+"""
+
+
+class RealLora(Case):
+    def test_a_real_chat_model_learns_what_it_has_not_seen(self):
+        shared = os.environ.get("GEIST_SHARED")
+        if not shared or not os.path.isdir(shared + "/data/models/minimind2-small"):
+            self.skipTest("no shared data")
+        self.geist("train", "lora", self.file("real.toml", REAL_RECIPE.format(shared=shared + "/data")), "-t", 2)
+        log = [json.loads(line) for line in (self.folder / "real/log.jsonl").read_text().splitlines()]
+        before, after = (e["validation_loss"] for e in log if "validation_loss" in e)
+        self.assertLess(after, 0.9 * before)
 
 
 RL_RECIPE = """

@@ -58,7 +58,9 @@ Status RunLog::write(const TrainEvent& event) {
   } else if (event.kind != TrainEvent::Kind::kFacts) {
     return {};
   }
-  for (const auto& [name, value] : event.metrics) json[name] = value;
+  const bool facts = event.kind == TrainEvent::Kind::kFacts;
+  for (const auto& [name, value] : event.metrics)
+    facts ? json[name] = static_cast<int64_t>(value) : json[name] = value;
   const std::string line = json.dump() + "\n";
   if (std::fwrite(line.data(), 1, line.size(), file_.get()) != line.size() ||
       std::fflush(file_.get()) != 0)

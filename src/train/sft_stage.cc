@@ -114,6 +114,7 @@ Result<SftSummary> run_sft_stage(const SftOptions& options, ThreadPool& pool, co
   start(summary, trained.hash());
   TrainerOptions trainer = options.trainer;
   trainer.facts = facts_of(summary);
+  trainer.validate_first = true;
   GEIST_ASSIGN(summary.result, run_training(trained, optimizer, source, trainer, pool, observer));
   summary.weights_sha256 = trained.hash();
   if (!summary.result.finished) return summary;

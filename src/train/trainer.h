@@ -29,7 +29,7 @@ struct TrainerOptions {
   int keep_checkpoints = 2;
   std::string folder;       // log.jsonl and checkpoints/
   std::string recipe_hash;  // what a checkpoint must have been made by
-  Metrics facts = {};       // of the data, for the log's first line
+  Metrics facts = {};       // of the data, for the log's first line: whole numbers
 };
 
 struct TrainEvent {
