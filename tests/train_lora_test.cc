@@ -15,6 +15,7 @@
 #include "tests/support/random_model.h"
 #include "tests/support/reference_loss.h"
 #include "train/gradient.h"
+#include "train/trainer.h"
 
 namespace geist::train {
 namespace {
@@ -221,6 +222,53 @@ TEST(TrainedAdapterBits, LogProbabilitiesAreTheEnginesWithTheSavedAdapter) {
     EXPECT_NE(rollout, without) << "the adapter does nothing";
   }
   fs::remove(path);
+}
+
+// Whole runs beside a quantised base: threads, instruction sets and a stop in between change no
+// byte.
+TEST(TrainedAdapterBits, RunsEndInTheSameAdapter) {
+  namespace fs = std::filesystem;
+  const fs::path root =
+      fs::temp_directory_path() / ("geist_train_lora_run_" + std::to_string(::getpid()));
+  fs::remove_all(root);
+  const auto run = [&](const std::string& name, const kernels::Kernels* kernels, int threads,
+                       int64_t stop_after) {
+    TrainedModel trained = make_adapter("llama", TensorType::kQ4_K, kernels);
+    const Data data = data_for(trained);
+    const TrainSource source{.row = [&](int64_t row, auto* out) {
+      out->push_back(data.sequences[static_cast<size_t>(row) % data.sequences.size()]);
+    }};
+    ThreadPool pool(threads);
+    OptimizerOptions options{.learning_rate = 0.01};
+    options.schedule = {.steps = 4};
+    auto optimizer = Optimizer::make(trained, options, pool);
+    EXPECT_TRUE(optimizer.ok());
+    const auto result =
+        run_training(trained, *optimizer, source,
+                     {.optimizer = options,
+                      .batch_rows = 2,
+                      .folder = (root / name).string(),
+                      .recipe_hash = "r"},
+                     pool, [&](const TrainEvent& event) { return event.step < stop_after; });
+    EXPECT_TRUE(result.ok()) << (result.ok() ? "" : result.error().message);
+    return trained.hash();
+  };
+  const std::string whole = run("whole", nullptr, 2, 100);
+  EXPECT_NE(run("stopped", nullptr, 1, 2), whole);
+  EXPECT_EQ(run("stopped", nullptr, 3, 100), whole);
+  for (const auto isa : {kernels::Isa::kScalar, kernels::Isa::kAvx2, kernels::Isa::kAvx512}) {
+    const kernels::Kernels* kernels = kernels::kernels_for(isa);
+    if (kernels != nullptr) {
+      EXPECT_EQ(run(std::string(kernels->name), kernels, 2, 100), whole) << kernels->name;
+    }
+  }
+  // A checkpoint is an adapter that the engine takes.
+  const auto base = model::Model::load(testing::random_model("llama", TensorType::kQ4_K, 7));
+  auto file = gguf::File::open((root / "whole/checkpoints/step-00000004.gguf").string());
+  ASSERT_TRUE(base.ok() && file.ok());
+  const auto adapter = model::LoraAdapter::load(std::move(*file), **base);
+  EXPECT_TRUE(adapter.ok()) << adapter.error().message;
+  fs::remove_all(root);
 }
 
 TEST(TrainedAdapterFaults, NameWhatTheModelHas) {

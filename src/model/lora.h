@@ -5,7 +5,8 @@
 // The file is llama.cpp's: GGUF with general.type "adapter", adapter.type "lora",
 // adapter.lora.alpha, and for a tensor NAME of the base model NAME.lora_a [rank, inputs] and
 // NAME.lora_b [outputs, rank], F32, F16 or BF16. For the token embedding, whose rows are looked up,
-// lora_a is [vocabulary, rank]. lora_import.h makes the same of PEFT's folders.
+// lora_a is [vocabulary, rank]. Tensors train.* (a trainer's state) are passed over. lora_import.h
+// makes the same of PEFT's folders.
 #pragma once
 
 #include <cstdint>
