@@ -443,7 +443,7 @@ class Sft(Chats):
         log = self.log("whole")
         self.assertEqual((log[0]["conversations"], log[0]["dropped_too_long"], log[0]["truncated"]), (40, 1, 0))
         self.assertEqual(sum("conversations" in e for e in self.log("killed")), 1)
-        self.assertLess(log[-1]["validation_loss"], log[1]["loss"])
+        self.assertLess(log[-1]["validation_loss"], log[1]["validation_loss"])  # before the first step
         self.geist("run", self.folder / "whole/model.gguf", "-p", "the little", "-n", 8)  # it may end at once
 
     def test_a_template_of_the_recipe_travels_with_the_model(self):
@@ -493,7 +493,7 @@ class Lora(Chats):
         self.assertEqual((self.folder / "killed/adapter.gguf").read_bytes(), adapter.read_bytes())
         self.assertEqual(run.stdout.split()[0].decode(), str(adapter))
         log = self.log("whole")
-        self.assertLess(log[-1]["validation_loss"], log[1]["loss"])
+        self.assertLess(log[-1]["validation_loss"], log[1]["validation_loss"])  # before the first step
         self.assertIn(b"lora", self.geist("info", adapter).stdout.lower())
         base = self.folder / "base/q8.gguf"
         logits = []
