@@ -79,6 +79,8 @@ std::string json_text(const Options& options, const Report& report) {
     json["ngram"]["order"] = report.ngram->order;
     json["ngram"]["numbers"] = report.ngram->numbers;
     json["ngram"]["count_min"] = report.ngram->count_min;
+    json["text"]["bits_per_byte_over_ngram"] =
+        report.text->bits_per_byte() - report.ngram->score.bits_per_byte();
   }
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

@@ -2,19 +2,25 @@
 
 #include <algorithm>
 #include <list>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "engine/chat_format.h"
 #include "engine/prompt.h"
+#include "engine/reward_head.h"
 #include "engine/sampler.h"
 #include "engine/scheduler.h"
 #include "kernels/math.h"
+#include "train/chat_encoder.h"
 #include "train/corpus.h"
 #include "train/ngram.h"
+#include "train/preferences.h"
 #include "train/world_grader.h"
 
 namespace geist::train {
 namespace {
+
+using Json = nlohmann::ordered_json;
 
 constexpr double kLn2 = 0.6931471805599453;
 constexpr int kNgramOrder = 5;
@@ -38,16 +44,20 @@ struct Work {
 class SuiteRun {
  public:
   SuiteRun(const EvalModel& model, const Suite& suite, const EvalOptions& options,
-           const EvalObserver& observer, engine::ChatFormat format)
+           const EvalObserver& observer, engine::ChatFormat format, ChatEncoder encoder)
       : m_(model),
         suite_(suite),
         o_(options),
         observer_(observer),
         format_(std::move(format)),
+        encoder_(std::move(encoder)),
         runner_(model.model, model.pool),
         scheduler_(runner_, {}) {}
 
   Result<Scores> run() {
+    if (m_.model.file().find(engine::kRewardHead) != nullptr) {
+      GEIST_ASSIGN(reward_, engine::RewardHead::load(m_.model));
+    }
     for (const EvalItem& item : suite_.items) (void)score_of(scores_, item.skill);
     size_t next = 0;
     while (next < suite_.items.size() || !work_.empty()) {
@@ -132,18 +142,39 @@ class SuiteRun {
     score.valid += grade.valid;
   }
 
-  // By the mean log-probability of a token: sums would prefer the shorter answer.
+  // By the reward, where the model has a head for it; else by the mean log-probability of a token:
+  // sums would prefer the shorter answer.
   Status rank(size_t index) {
     const EvalItem& item = suite_.items[index];
-    GEIST_ASSIGN(const std::vector<text::TokenId> prompt, prompt_of(item));
-    const auto chosen = mean_log_probability(prompt, item.chosen);
-    const auto rejected = mean_log_probability(prompt, item.rejected);
+    std::optional<double> chosen, rejected;
+    if (reward_) {
+      GEIST_ASSIGN(chosen, reward_of(item, item.chosen));
+      GEIST_ASSIGN(rejected, reward_of(item, item.rejected));
+    } else {
+      GEIST_ASSIGN(const std::vector<text::TokenId> prompt, prompt_of(item));
+      chosen = mean_log_probability(prompt, item.chosen);
+      rejected = mean_log_probability(prompt, item.rejected);
+    }
     const bool right = chosen && rejected && *chosen > *rejected;
     SkillScore& score = score_of(scores_, item.skill);
     score.cut += !chosen || !rejected;
     count(score, {.right = right, .valid = right});
     go_on_ &= observer_({index, "", right, right});
     return {};
+  }
+
+  // Nothing when the context does not hold it.
+  Result<std::optional<double>> reward_of(const EvalItem& item, const std::string& answer) {
+    Json messages = Json::parse(item.messages);
+    messages.push_back({{"role", "assistant"}, {"content", answer}});
+    GEIST_ASSIGN(Conversation conversation, messages_to_conversation(messages));
+    conversation.tools = item.tools;
+    GEIST_TRY(keep_last_turn(&conversation));
+    GEIST_ASSIGN(const std::vector<EncodedChat> chats, encoder_.encode(conversation));
+    if (static_cast<int32_t>(chats.back().ids.size()) > m_.model.config().context_length)
+      return std::optional<double>();
+    GEIST_ASSIGN(const float reward, reward_->score(runner_, chats.back().ids));
+    return std::optional<double>(reward);
   }
 
   // Nothing when the context does not hold it.
@@ -171,6 +202,8 @@ class SuiteRun {
   const EvalOptions& o_;
   const EvalObserver& observer_;
   engine::ChatFormat format_;
+  ChatEncoder encoder_;
+  std::optional<engine::RewardHead> reward_;  // of a reward model
   engine::Runner runner_;
   engine::Scheduler scheduler_;
   Scores scores_;
@@ -206,7 +239,9 @@ Result<Scores> run_suite(const EvalModel& model, const Suite& suite, const EvalO
                          const EvalObserver& observer) {
   GEIST_ASSIGN(engine::ChatFormat format,
                engine::ChatFormat::create(model.metadata, model.tokenizer));
-  return SuiteRun(model, suite, options, observer, std::move(format)).run();
+  GEIST_ASSIGN(ChatEncoder encoder,
+               ChatEncoder::create(model.metadata, model.tokenizer, kUnixTime));
+  return SuiteRun(model, suite, options, observer, std::move(format), std::move(encoder)).run();
 }
 
 Result<TextScore> score_text(const EvalModel& m, const std::vector<std::string>& documents,
