@@ -1,10 +1,15 @@
 #include "base/thread_pool.h"
 
-#include <atomic>
-#include <numeric>
-#include <vector>
-
 #include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <numeric>
+#include <string>
+#include <thread>
+#include <vector>
 
 namespace geist {
 namespace {
@@ -28,6 +33,30 @@ TEST_P(ThreadPoolTest, ManyRegionsInARow) {
   std::atomic<int64_t> sum{0};
   for (int round = 0; round < 2000; ++round) pool.for_each(5, [&](int64_t i) { sum += i; });
   EXPECT_EQ(sum.load(), 2000 * 10);
+}
+
+// The caller is at work, or sleeps itself; all others of this process.
+int threads_asleep() {
+  int count = 0;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::string stat;
+    std::getline(std::ifstream(task.path() / "stat"), stat);
+    count += stat.find(") S ") != std::string::npos;
+  }
+  return count;
+}
+
+TEST_P(ThreadPoolTest, WorkersSleepBetweenRegionsAndWakeUp) {
+  const int others = threads_asleep();  // a sanitizer's own
+  ThreadPool pool(GetParam());
+  for (int round = 0; round < 3; ++round) {
+    std::atomic<int> ran{0};
+    pool.run([&](int) { ++ran; });
+    EXPECT_EQ(ran.load(), GetParam());
+    for (int i = 0; i < 10000 && threads_asleep() != others + GetParam() - 1; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    EXPECT_EQ(threads_asleep(), others + GetParam() - 1);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, ThreadPoolTest, testing::Values(1, 2, 3, 7));
