@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Holds the shape of the source tree: the ranks of ARCHITECTURE.md, headers that compile alone,
-the size of files, and a run file of under 500 lines.
+the size of files (tests too), a run file of under 500 lines, and that the tests which docs/security.md names exist.
 
 usage: structure_test.py SOURCE_DIR [CXX [C++ flags for headers ...]]
 """
@@ -33,6 +33,40 @@ def include_faults(source, folder, path, text):
             yield f"{path}: {folder} (rank {RANKS[folder]}) must not include {other} (rank {RANKS[other]})"
 
 
+def length_faults(path, text):
+    lines = text.count("\n")
+    if lines > FILE_LINES_MAX:
+        yield f"{path}: {lines} lines; split it (at most {FILE_LINES_MAX})"
+
+
+def tests_faults(root):
+    for path in sorted((root / "tests").rglob("*")):
+        if path.suffix in (".h", ".cc", ".c", ".py") and path.is_file():
+            yield from length_faults(path, path.read_text())
+
+
+# docs/security.md names the tests that hold each class of attack: `Suite.Case` of a *_test.cc, `file.py Class.test`,
+# or a file of a corpus.
+def security_faults(root):
+    page = root / "docs" / "security.md"
+    sources = {p: p.read_text() for folder in ("src", "tests") for p in sorted((root / folder).rglob("*_test.*"))}
+    tests = {f"{suite}.{case}" for text in sources.values()
+             for suite, case in re.findall(r"^TEST(?:_F|_P)?\((\w+),\s*(\w+)\)", text, re.MULTILINE)}
+    for path, text in sources.items():
+        if path.suffix == ".py":
+            for body in re.split(r"^class ", text, flags=re.MULTILINE)[1:]:
+                name = re.match(r"\w+", body).group()
+                tests |= {f"{path.name} {name}.{case}" for case in re.findall(r"^    def (test_\w+)", body, re.MULTILINE)}
+    rows = re.findall(r"^\|(?! ---| class)(.+)\|$", page.read_text(), re.MULTILINE)
+    for row in rows:
+        named = re.findall(r"`([^`]+)`", row.split("|")[-1])
+        if not named:
+            yield f"{page}: no test is named for{row.split('|')[0]}"
+        for name in named:
+            if name not in tests and not (root / name).is_file():
+                yield f"{page}: there is no test {name}"
+
+
 def tree_faults(root):
     source = root / "src"
     for path in sorted(source.rglob("*")):
@@ -43,9 +77,7 @@ def tree_faults(root):
             yield f"{path}: folder {folder} has no rank; add it here and in ARCHITECTURE.md"
             continue
         text = path.read_text()
-        lines = text.count("\n")
-        if lines > FILE_LINES_MAX:
-            yield f"{path}: {lines} lines; split it (at most {FILE_LINES_MAX})"
+        yield from length_faults(path, text)
         if path.suffix == ".h" and "#pragma once" not in text:
             yield f"{path}: no #pragma once"
         yield from include_faults(source, folder, path, text)
@@ -74,7 +106,7 @@ def header_faults(root, compiler):
 
 def main():
     root = pathlib.Path(sys.argv[1])
-    faults = list(tree_faults(root))
+    faults = [*tree_faults(root), *tests_faults(root), *security_faults(root)]
     if len(sys.argv) > 2:
         faults += list(header_faults(root, sys.argv[2:]))
     for fault in faults:

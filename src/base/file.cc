@@ -8,12 +8,23 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <optional>
+#include <utility>
 
 namespace geist {
 namespace {
 
 Error errno_error(const char* what, const std::string& path) {
   return errorf("%s: %s: %s", path.c_str(), what, std::strerror(errno));
+}
+
+using FileId = std::pair<dev_t, ino_t>;
+
+// Behind links; nothing when there is no such file.
+std::optional<FileId> file_id(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return std::nullopt;
+  return FileId{info.st_dev, info.st_ino};
 }
 
 struct Descriptor {
@@ -155,6 +166,27 @@ Status write_file(const std::string& path, std::string_view contents) {
   GEIST_ASSIGN(AtomicFile file, AtomicFile::create(path));
   GEIST_TRY(file.write(contents));
   return file.commit();
+}
+
+Status refuse_overwriting(const std::string& out, std::span<const std::string> read) {
+  namespace fs = std::filesystem;
+  const auto id = file_id(out);
+  if (!id) return {};  // a new file, or a device
+  const auto refused = [&](const std::string& input) {
+    return errorf("%s: this is %s, which is read here; write to another file", out.c_str(),
+                  out == input ? "a file" : ("the same file as " + input).c_str());
+  };
+  for (const std::string& input : read) {
+    if (file_id(input) == id) return refused(input);
+    std::error_code failed;
+    if (!fs::is_directory(input, failed)) continue;
+    for (fs::recursive_directory_iterator entry(input, failed), end; !failed && entry != end;
+         entry.increment(failed)) {
+      if (entry->path().extension() != ".gguf" && file_id(entry->path().string()) == id)
+        return refused(entry->path().string());
+    }
+  }
+  return {};
 }
 
 }  // namespace geist

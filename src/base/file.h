@@ -70,4 +70,9 @@ class AtomicFile {
 
 Status write_file(const std::string& path, std::string_view contents);
 
+// An error when writing to `out` would replace one of the files that the result is made from,
+// whatever name each goes by: what counts is the file behind symbolic and hard links. A folder in
+// `read` stands for all files in it but GGUF files, which nothing that reads a whole folder reads.
+Status refuse_overwriting(const std::string& out, std::span<const std::string> read);
+
 }  // namespace geist

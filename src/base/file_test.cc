@@ -45,6 +45,24 @@ TEST_F(FileTest, ErrorsNameThePath) {
   EXPECT_FALSE(write_file(path("no/such/folder"), "x").ok());
 }
 
+TEST_F(FileTest, WhatIsReadIsNotOverwritten) {
+  fs::create_directories(folder_ / "in" / "sub");
+  for (const char* name : {"a", "b", "in/x.json", "in/sub/y.json", "in/z.gguf"})
+    ASSERT_TRUE(write_file(path(name), "x").ok());
+  fs::create_symlink("a", path("link"));
+  fs::create_hard_link(path("a"), path("hard"));
+  const std::vector<std::string> read = {path("a"), path("in"), path("absent")};
+  for (const char* name : {"a", "link", "hard", "in/x.json", "in/sub/y.json", "in/../a"}) {
+    const Status status = refuse_overwriting(path(name), read);
+    ASSERT_FALSE(status.ok()) << name;
+    EXPECT_NE(status.error().message.find(path(name)), std::string::npos);
+  }
+  for (const char* name : {"b", "new", "absent", "in/z.gguf", "in/new"})
+    EXPECT_TRUE(refuse_overwriting(path(name), read).ok()) << name;
+  EXPECT_TRUE(refuse_overwriting("/dev/null", read).ok());
+  EXPECT_TRUE(refuse_overwriting("", read).ok());
+}
+
 TEST_F(FileTest, DevicesAndPipesAreWrittenToNotReplaced) {
   ASSERT_EQ(::mkfifo(path("pipe").c_str(), 0600), 0);
   const int reader = ::open(path("pipe").c_str(), O_RDONLY | O_NONBLOCK);

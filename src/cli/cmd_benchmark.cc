@@ -118,6 +118,8 @@ int run_bench(BenchOptions options) {
   const CatchInterrupt catching;
   auto loaded = load_model(options.model);
   if (!loaded.ok()) return fail(loaded.error());
+  if (Status status = refuse_overwriting(options.svg, loaded->files()); !status)
+    return fail(status.error());
   if (!loaded->model->config().has_logits) {
     return fail(errorf("%s: an embedding model writes no tokens", options.model.model.c_str()));
   }

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/file.h"
 #include "cli/command.h"
@@ -34,9 +35,13 @@ struct ChatOptions {
 
 class Chat {
  public:
-  Chat(const ChatOptions& options, const text::Tokenizer& tokenizer, Conversation& conversation,
+  Chat(const ChatOptions& options, const SpeakingModel& loaded, Conversation& conversation,
        LineReader& reader)
-      : options_(options), tokenizer_(tokenizer), conversation_(conversation), reader_(reader) {}
+      : options_(options),
+        tokenizer_(*loaded.tokenizer),
+        model_files_(loaded.files()),
+        conversation_(conversation),
+        reader_(reader) {}
 
   // Until /exit or the end of input.
   int run();
@@ -70,6 +75,7 @@ class Chat {
 
   const ChatOptions& options_;
   const text::Tokenizer& tokenizer_;
+  const std::vector<std::string> model_files_;
   Conversation& conversation_;
   LineReader& reader_;
   bool done_ = false, failed_ = false, interrupted_ = false;
@@ -103,7 +109,9 @@ void Chat::system(const std::string& text) { conversation_.set_system(text); }
 
 void Chat::save(const std::string& path) {
   if (path.empty()) return complain(errorf("/save takes the name of a file"));
-  if (Status status = write_file(path, conversation_.to_json()); !status) complain(status.error());
+  Status status = refuse_overwriting(path, model_files_);
+  if (status.ok()) status = write_file(path, conversation_.to_json());
+  if (!status) complain(status.error());
 }
 
 void Chat::load(const std::string& path) {
@@ -185,6 +193,10 @@ void Chat::answer() {
     conversation_.messages().pop_back();  // the message that could not be answered
     return complain(answer.error());
   }
+  if (answer->stop == engine::StopReason::kCancelled && answer->text.empty()) {
+    conversation_.messages().pop_back();
+    return note("stopped before the answer began; the message is taken back");
+  }
   std::fputc('\n', stdout);
   std::fflush(stdout);
   if (std::ferror(stdout) != 0) done_ = true;
@@ -243,7 +255,7 @@ int run_chat(const ChatOptions& options) {
   const auto reader = make_line_reader(user_file("chat_history"));
   if (reader->is_terminal()) greet(*loaded, *format);
   if (options.verbose) note("seed %llu", static_cast<unsigned long long>(sampler->seed));
-  return Chat(options, *loaded->tokenizer, conversation, *reader).run();
+  return Chat(options, *loaded, conversation, *reader).run();
 }
 
 }  // namespace

@@ -42,7 +42,10 @@ Result<model::ImportPlan> make_plan(const ConvertOptions& options) {
     GEIST_ASSIGN(const std::string base, find_model(options.base));
     GEIST_ASSIGN(const gguf::File file, model::open_model_file(base));
     GEIST_ASSIGN(const model::Config config, model::read_model_config(file));
-    return model::plan_peft_import(options.input, config, type);
+    GEIST_ASSIGN(model::ImportPlan plan, model::plan_peft_import(options.input, config, type));
+    const auto base_files = file.sources();
+    plan.read_from.insert(plan.read_from.end(), base_files.begin(), base_files.end());
+    return plan;
   }
   if (fs::is_directory(options.input, ignored)) return model::plan_hf_import(options.input, type);
   if (options.input.ends_with(".safetensors") || options.input.ends_with(".json"))
@@ -55,6 +58,7 @@ Result<model::ImportPlan> make_plan(const ConvertOptions& options) {
 }
 
 Status write_plan(const model::ImportPlan& plan, const std::string& output) {
+  GEIST_TRY(refuse_overwriting(output, plan.read_from));
   std::vector<gguf::TensorToWrite> shapes;
   for (const model::PlannedTensor& tensor : plan.tensors) shapes.push_back(tensor.shape);
   const RemoveOnInterrupt partial(output);

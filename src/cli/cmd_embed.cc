@@ -102,6 +102,7 @@ std::string plain_text(std::span<const Vector> vectors) {
 Status run(const EmbedOptions& options, std::span<const text::TokenId> tokens) {
   auto loaded = load_model(options.model);
   if (!loaded.ok()) return loaded.error();
+  GEIST_TRY(refuse_overwriting(options.out, loaded->files()));
   const int64_t width = loaded->model->config().embedding_length;
   if (!tokens.empty()) {  // exact ids, one vector
     engine::Runner runner(*loaded->model, *loaded->pool);
@@ -141,7 +142,8 @@ Command embed_command() {
             app.add_flag("--json", options->json, "one JSON array with an array for each line");
             app.add_option("--tokens", options->tokens,
                            "token ids with commas between, instead of text");
-            app.add_option("--out", options->out, "a .npy file instead of text");
+            app.add_option("--out", options->out,
+                           "a .npy file instead of text; - is standard output");
             return [options] { return run_embed(*options); };
           }};
 }

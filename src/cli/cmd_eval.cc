@@ -183,6 +183,9 @@ Status run_text(const Options& options, const train::EvalModel& model, Report* r
 Status evaluate(const Options& options) {
   const CatchInterrupt catching;
   GEIST_ASSIGN(SpeakingModel loaded, load_speaking_model(options.model));
+  std::vector<std::string> read = loaded.files();
+  read.insert(read.end(), options.suites.begin(), options.suites.end());
+  GEIST_TRY(refuse_overwriting(options.answers, read));
   if (!loaded.model->config().has_logits)
     return errorf("%s: an embedding model gives no answers", options.model.model.c_str());
   const train::EvalModel model{*loaded.model, *loaded.tokenizer, loaded.model->file().metadata(),

@@ -42,6 +42,34 @@ bool link_file(const std::string& from, const std::string& to) {
   return !failed;
 }
 
+std::string first_line(const std::string& path) {
+  const auto text = read_file(path, size_t{1} << 24);
+  return text.ok() ? text->substr(0, text->find('\n')) : "";
+}
+
+// The files that an export would replace and none has written. Parameters show no author: they are
+// an export's where its README is.
+Status refuse_foreign(const fs::path& folder, const std::string& model_path) {
+  const auto begins_alike = [&](const char* name, std::string_view text) {
+    return first_line((folder / name).string()) == text.substr(0, text.find('\n'));
+  };
+  std::error_code failed;
+  const bool ours = begins_alike("README", kReadme);
+  const fs::path model = folder / "model.gguf";
+  std::string foreign;
+  const auto add = [&](const char* name) {
+    foreign += (foreign.empty() ? "" : ", ") + std::string(name);
+  };
+  if (fs::exists(folder / "README", failed) && !ours) add("README");
+  if (fs::exists(folder / "geist.c", failed) && !begins_alike("geist.c", run_file_source()))
+    add("geist.c");
+  if (fs::exists(model, failed) && !ours && !fs::equivalent(model, model_path, failed))
+    add("model.gguf");
+  if (foreign.empty()) return {};
+  return errorf("%s: %s there is not from an export; give another folder, or --force to replace it",
+                folder.c_str(), foreign.c_str());
+}
+
 // Writes the tensors one after the other: what a split or an imported model needs, and a copy.
 Status write_model(const gguf::File& file, const std::string& to) {
   std::vector<gguf::TensorToWrite> shapes;
@@ -63,47 +91,63 @@ Status write_model(const gguf::File& file, const std::string& to) {
   return {};
 }
 
-Status export_model(const std::string& model, const std::string& folder) {
-  GEIST_ASSIGN(const std::string path, find_model(model));
+struct ExportOptions {
+  std::string model, folder;
+  bool force = false;
+};
+
+Status export_model(const ExportOptions& options) {
+  GEIST_ASSIGN(const std::string path, find_model(options.model));
   GEIST_ASSIGN(const gguf::File file, model::open_model_file(path));
   GEIST_TRY(model::read_model_config(file));  // what geist run refuses, the run file need not read
   std::error_code failed;
+  const fs::path folder(options.folder);
   fs::create_directories(folder, failed);
   if (failed) return errorf("%s: cannot be made: %s", folder.c_str(), failed.message().c_str());
-  const std::string target = (fs::path(folder) / "model.gguf").string();
+  if (!options.force) GEIST_TRY(refuse_foreign(folder, path));
+  const std::string target = (folder / "model.gguf").string();
+  const bool same = fs::equivalent(path, target, failed);
+  for (const char* name : {"README", "geist.c"})
+    GEIST_TRY(refuse_overwriting((folder / name).string(), file.sources()));
+  if (!same) GEIST_TRY(refuse_overwriting(target, file.sources()));
   const bool one_file =
       fs::is_regular_file(path, failed) && file.file_bytes() == fs::file_size(path, failed);
-  if (one_file) GEIST_TRY(check_run_file_reads(path));
-  if (!one_file || !link_file(path, target)) GEIST_TRY(write_model(file, target));
-  if (!one_file) {
-    if (Status read = check_run_file_reads(target); !read.ok()) {
-      fs::remove(target, failed);
-      return read;
-    }
+  const std::string staged = one_file ? path : target + ".unchecked";
+  if (!one_file) GEIST_TRY(write_model(file, staged));
+  if (Status read = check_run_file_reads(staged); !read.ok()) {
+    if (!one_file) fs::remove(staged, failed);
+    return read;
   }
-  GEIST_TRY(write_file((fs::path(folder) / "geist.c").string(), run_file_source()));
-  return write_file((fs::path(folder) / "README").string(), kReadme);
+  // The README first: with it a later export knows an unfinished one.
+  GEIST_TRY(write_file((folder / "README").string(), kReadme));
+  GEIST_TRY(write_file((folder / "geist.c").string(), run_file_source()));
+  if (same) return {};
+  if (one_file) return link_file(path, target) ? Status() : write_model(file, target);
+  fs::rename(staged, target, failed);
+  if (failed) return errorf("%s: cannot be written: %s", target.c_str(), failed.message().c_str());
+  return {};
 }
 
 }  // namespace
 
 Command export_command() {
-  return {
-      "export", "Write a model as two files, parameters and C source, that run anywhere",
-      "geist export stories15M ./mind\n"
-      "cd mind && cc -O2 geist.c -o g && ./g model.gguf 'Once upon a time'",
-      [](CLI::App& app) -> std::function<int()> {
-        auto model = std::make_shared<std::string>();
-        auto folder = std::make_shared<std::string>();
-        app.add_option("model", *model,
-                       "a GGUF file, a Hugging Face folder or a name in the model store")
-            ->required();
-        app.add_option("folder", *folder, "where model.gguf, geist.c and README go")->required();
-        return [model, folder] {
-          const Status status = export_model(*model, *folder);
-          return status.ok() ? kDone : fail(status.error());
-        };
-      }};
+  return {"export", "Write a model as two files, parameters and C source, that run anywhere",
+          "geist export stories15M ./mind\n"
+          "cd mind && cc -O2 geist.c -o g && ./g model.gguf 'Once upon a time'",
+          [](CLI::App& app) -> std::function<int()> {
+            auto options = std::make_shared<ExportOptions>();
+            app.add_option("model", options->model,
+                           "a GGUF file, a Hugging Face folder or a name in the model store")
+                ->required();
+            app.add_option("folder", options->folder, "where model.gguf, geist.c and README go")
+                ->required();
+            app.add_flag("--force", options->force,
+                         "replace files of these names that are not from an export");
+            return [options] {
+              const Status status = export_model(*options);
+              return status.ok() ? kDone : fail(status.error());
+            };
+          }};
 }
 
 }  // namespace geist::cli

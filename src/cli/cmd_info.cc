@@ -205,6 +205,18 @@ Json scalar_metadata(const gguf::Metadata& metadata) {
   return out;
 }
 
+std::string number(int64_t value) { return std::to_string(value); }
+
+// What the parameters lie in; a folder is imported on the way.
+std::string layout(const gguf::File& file) {
+  if (file.paths().empty()) return " of tensors in Hugging Face's layout (safetensors)";
+  return ", GGUF version " + number(file.version());
+}
+
+Json gguf_version(const gguf::File& file) {
+  return file.paths().empty() ? Json(nullptr) : Json(file.version());
+}
+
 Json to_json(const gguf::File& file, const Info& info) {
   Json types = Json::array();
   for (const TypeShare& share : info.types) {
@@ -214,7 +226,7 @@ Json to_json(const gguf::File& file, const Info& info) {
                      {"bytes", share.bytes}});
   }
   return {{"file", file.name()},
-          {"gguf_version", file.version()},
+          {"gguf_version", gguf_version(file)},
           {"file_bytes", file.file_bytes()},
           {"name", info.name},
           {"architecture", info.architecture},
@@ -239,8 +251,6 @@ Json to_json(const gguf::File& file, const Info& info) {
           {"metadata", scalar_metadata(file.metadata())}};
 }
 
-std::string number(int64_t value) { return std::to_string(value); }
-
 std::string to_text(const gguf::File& file, const Info& info) {
   char bits[32];
   std::snprintf(bits, sizeof bits, "%.2f", bits_per_parameter(info));
@@ -249,8 +259,7 @@ std::string to_text(const gguf::File& file, const Info& info) {
       {"architecture", info.architecture.empty() ? "(none)" : info.architecture},
       {"parameters",
        human_count(static_cast<double>(info.parameters)) + ", " + bits + " bits each"},
-      {"file", human_bytes(static_cast<double>(file.file_bytes())) + ", GGUF version " +
-                   number(file.version())},
+      {"file", human_bytes(static_cast<double>(file.file_bytes())) + layout(file)},
       {"context", number(info.context_length) + " tokens"},
       {"shape", number(info.block_count) + " layers, embedding " + number(info.embedding_length) +
                     ", feed-forward " + number(info.feed_forward_length) + ", " +

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "base/file.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/model_options.h"
@@ -23,6 +24,7 @@ struct LogitsOptions {
 Status write_logits(const LogitsOptions& options, std::span<const text::TokenId> tokens) {
   auto loaded = load_model(options.model);
   if (!loaded.ok()) return loaded.error();
+  GEIST_TRY(refuse_overwriting(options.out, loaded->files()));
   const model::Config& config = loaded->model->config();
   if (!config.has_logits) {
     return errorf("%s: a %s model has no logits; 'geist embed' gives its embeddings",
@@ -61,25 +63,26 @@ int run_logits(const LogitsOptions& options) {
 }  // namespace
 
 Command logits_command() {
-  return {
-      "logits", "Write the logits of all positions as a .npy file",
-      "geist logits model.gguf --tokens 1,15043,3186 --out logits.npy\n"
-      "geist logits model.gguf --tokens 1,2,3 --out logits.npy --chunk 1 -t 2",
-      [](CLI::App& app) -> std::function<int()> {
-        auto options = std::make_shared<LogitsOptions>();
-        add_model_options(app, options->model);
-        add_context_option(app, options->model);
-        add_lora_option(app, options->model);
-        add_kv_option(app, options->model);
-        app.add_option("--tokens", options->tokens,
-                       "token ids with commas between, taken as they are")
-            ->required();
-        app.add_option("--out", options->out, "the file: float32 [tokens, vocabulary]")->required();
-        app.add_option("--chunk", options->chunk, "tokens in a forward pass")
-            ->capture_default_str()
-            ->check(CLI::Range(1, 1 << 20));
-        return [options] { return run_logits(*options); };
-      }};
+  return {"logits", "Write the logits of all positions as a .npy file",
+          "geist logits model.gguf --tokens 1,15043,3186 --out logits.npy\n"
+          "geist logits model.gguf --tokens 1,2,3 --out logits.npy --chunk 1 -t 2",
+          [](CLI::App& app) -> std::function<int()> {
+            auto options = std::make_shared<LogitsOptions>();
+            add_model_options(app, options->model);
+            add_context_option(app, options->model);
+            add_lora_option(app, options->model);
+            add_kv_option(app, options->model);
+            app.add_option("--tokens", options->tokens,
+                           "token ids with commas between, taken as they are")
+                ->required();
+            app.add_option("--out", options->out,
+                           "the file: float32 [tokens, vocabulary]; - is standard output")
+                ->required();
+            app.add_option("--chunk", options->chunk, "tokens in a forward pass")
+                ->capture_default_str()
+                ->check(CLI::Range(1, 1 << 20));
+            return [options] { return run_logits(*options); };
+          }};
 }
 
 }  // namespace geist::cli

@@ -4,11 +4,8 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,9 +15,13 @@
 #include "cli/interrupt.h"
 #include "cli/known_models.h"
 #include "cli/output.h"
+#include "cli/part_record.h"
 #include "cli/progress.h"
+#include "cli/pull_plan.h"
 #include "cli/store.h"
 #include "cli/subprocess.h"
+#include "gguf/gguf.h"
+#include "gguf/safetensors.h"
 
 namespace geist::cli {
 namespace {
@@ -28,21 +29,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kPublicRegistry = "https://registry.npmjs.org";
-constexpr std::string_view kHuggingFace = "https://huggingface.co";
-
-struct PullOptions {
-  std::string source, sha256, output;
-};
-
-std::string environment(const char* name, std::string_view otherwise = "") {
-  const char* value = std::getenv(name);
-  return value != nullptr && *value != 0 ? value : std::string(otherwise);
-}
-
-std::string without_trailing_slash(std::string url) {
-  while (url.ends_with('/')) url.pop_back();
-  return url;
-}
 
 std::string npm_registry() {
   std::string registry = environment("npm_config_registry");
@@ -88,19 +74,36 @@ Status check_magic(const std::string& path, const std::string& name) {
                 name.c_str(), printable(text).c_str());
 }
 
+// The header, and that all tensors are there. Of other files nothing is known.
+Status check_structure(const std::string& path, const std::string& name) {
+  GEIST_ASSIGN(const MappedFile file, MappedFile::open(path));
+  if (name.ends_with(".gguf")) {
+    GEIST_ASSIGN(const gguf::File parsed, gguf::File::parse(file.bytes(), name));
+  } else if (name.ends_with(".safetensors")) {
+    GEIST_ASSIGN(const gguf::SafeTensors parsed, gguf::SafeTensors::parse(file.bytes(), name));
+  }
+  return {};
+}
+
 // Fetches a whole file by URL.
-Status pull_url(const std::string& url, const std::string& path, const PullOptions& options,
-                const std::string& token) {
-  const std::string part = path + ".part";
-  if (Status status = download(url, part, {.label = "pulling", .bearer_token = token}); !status)
-    return status;
-  Status status = check_magic(part, path);
-  if (status.ok()) status = check_digest(part, options.sha256);
-  if (!status.ok()) {
-    if (!interrupted()) discard_part(part);
+Status pull_url(const PullPlan& plan, const PullOptions& options) {
+  const std::string part = plan.path + ".part";
+  GEIST_ASSIGN(const Downloaded got,
+               download(plan.url, part, {.label = "pulling", .bearer_token = plan.token}));
+  if (Status status = check_magic(part, plan.path); !status) {
+    discard_part(part);
     return status;
   }
-  return finish_part(part, path);
+  Status status = check_structure(part, plan.path);
+  if (status.ok())
+    status = check_digest(part, options.sha256.empty() ? got.sha256 : options.sha256);
+  if (status.ok()) return finish_part(part, plan.path);
+  if (interrupted()) return status;
+  if (!got.length_known)  // the line may have been cut
+    return errorf("%s (the server did not tell the length: run it again to continue)",
+                  status.error().message.c_str());
+  discard_part(part);
+  return status;
 }
 
 // Fetches a known model's pieces and puts them together.
@@ -112,8 +115,7 @@ Status pull_known(const KnownModel& model, const std::string& path) {
     const std::string label =
         "pulling " + std::to_string(i + 1) + "/" + std::to_string(model.pieces.size());
     const std::string url = tarball_url(registry, model.pieces[i]);
-    if (Status status = download(url, tarballs[i], {.label = label, .bearer_token = ""}); !status)
-      return status;
+    GEIST_TRY(download(url, tarballs[i], {.label = label, .bearer_token = ""}));
   }
   const RemoveOnInterrupt guard(path);
   auto file = AtomicFile::create(path);
@@ -146,139 +148,44 @@ Status pull_known(const KnownModel& model, const std::string& path) {
   return file->commit();
 }
 
-// RFC 3986: all but the unreserved characters and the slashes between the parts of a path.
-std::string percent_encoded(std::string_view path) {
-  std::string out;
-  for (const char c : path) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       c == '-' || c == '.' || c == '_' || c == '~' || c == '/';
-    char code[4];
-    std::snprintf(code, sizeof code, "%%%02X",
-                  static_cast<unsigned>(static_cast<unsigned char>(c)));
-    out += plain ? std::string(1, c) : std::string(code);
+// Whether the file that is here is the one asked for: by its digest when that is known, otherwise
+// by where it came from.
+Status check_present(const PullPlan& plan, const PullOptions& options) {
+  const char* path = plan.path.c_str();
+  if (!options.sha256.empty()) {
+    if (Status status = check_digest(plan.path, options.sha256); !status)
+      return errorf("%s; remove that file to pull it again", status.error().message.c_str());
+    return {};
   }
-  return out;
+  const auto origin = read_origin(plan.path);
+  if (origin == plan.origin) return {};
+  const std::string from =
+      origin ? "came from " + *origin : "where it came from is not known (--sha256 checks it)";
+  return errorf("%s is here already, and %s; give another name, as in --output %s, or remove it",
+                path, from.c_str(), other_name(plan).c_str());
 }
 
-// owner/repo/file, file may contain slashes.
-Result<std::string> hugging_face_url(const std::string& name) {
-  const size_t first = name.find('/');
-  const size_t second = first == std::string::npos ? first : name.find('/', first + 1);
-  if (second == std::string::npos || second + 1 == name.size()) {
-    return errorf("hf:%s: write hf:OWNER/REPO/FILE", name.c_str());
-  }
-  return without_trailing_slash(environment("HF_ENDPOINT", kHuggingFace)) + "/" +
-         percent_encoded(name.substr(0, second)) + "/resolve/main/" +
-         percent_encoded(name.substr(second + 1));
-}
-
-std::string path_of(const std::string& url) { return url.substr(0, url.find_first_of("?#")); }
-
-Result<std::string> file_name_of(const std::string& path, const std::string& source) {
-  std::string name = path.substr(path.rfind('/') + 1);
-  const bool bad = name.empty() || name == "." || name == ".." || printable(name) != name;
-  if (bad) return errorf("%s: the address names no file; give --output", source.c_str());
-  return name;
-}
-
-// A model in several files: NAME-00001-of-00003.gguf and its fellows.
-struct SplitName {
-  std::string stem;
-  int number = 0, count = 0;
-  std::string part(int which) const {
-    char ending[32];
-    std::snprintf(ending, sizeof ending, "-%05d-of-%05d.gguf", which, count);
-    return stem + ending;
-  }
-};
-
-std::optional<SplitName> split_name(const std::string& path) {
-  constexpr size_t kEnding = std::string_view("-00001-of-00003.gguf").size();
-  if (path.size() <= kEnding) return std::nullopt;
-  SplitName name;
-  name.stem = path.substr(0, path.size() - kEnding);
-  const char* ending = path.c_str() + name.stem.size();
-  if (std::sscanf(ending, "-%5d-of-%5d", &name.number, &name.count) != 2) return std::nullopt;
-  const bool real = name.number >= 1 && name.number <= name.count && name.part(name.number) == path;
-  return real ? std::optional(name) : std::nullopt;
-}
-
-// What to fetch and where it goes.
-struct Plan {
-  const KnownModel* known = nullptr;
-  std::string url, token, path;
-};
-
-Result<Plan> make_plan(const PullOptions& options) {
-  Plan plan;
-  std::string name, remote;  // remote: what the name of the file is taken from
-  if (options.source.find("://") != std::string::npos) {
-    plan.url = options.source;
-    remote = path_of(plan.url);
-    if (remote.find('/', remote.find("://") + 3) == std::string::npos) remote += '/';
-  } else if (options.source.starts_with("hf:")) {
-    auto url = hugging_face_url(options.source.substr(3));
-    if (!url.ok()) return url.error();
-    plan.url = *url;
-    plan.token = environment("HF_TOKEN");
-    remote = options.source;
-  } else if (plan.known = find_known_model(options.source); plan.known != nullptr) {
-    name = options.source + ".gguf";
-  } else {
-    return errorf(
-        "%s: not a model that can be pulled by name; give tinyllama, hf:OWNER/REPO/FILE or a URL",
-        options.source.c_str());
-  }
-  if (name.empty() && options.output.empty()) {
-    auto from_url = file_name_of(remote, options.source);
-    if (!from_url.ok()) return from_url.error();
-    name = *from_url;
-  }
-  plan.path = options.output.empty() ? model_store() + "/" + name : options.output;
-  return plan;
-}
-
-Status pull_file(const Plan& plan, const PullOptions& options) {
+Status pull_file(const PullPlan& plan, const PullOptions& options) {
   std::error_code error;
   if (fs::is_directory(plan.path, error))
     return errorf("%s is a folder; give a file", plan.path.c_str());
   if (fs::exists(plan.path, error)) {
-    if (Status status = check_digest(plan.path, options.sha256); !status) {
-      return errorf("%s; remove that file to pull it again", status.error().message.c_str());
-    }
+    GEIST_TRY(check_present(plan, options));
     note("%s is here already", plan.path.c_str());
-    return {};
+  } else {
+    GEIST_TRY(plan.known != nullptr ? pull_known(*plan.known, plan.path) : pull_url(plan, options));
   }
-  return plan.known != nullptr ? pull_known(*plan.known, plan.path)
-                               : pull_url(plan.url, plan.path, options, plan.token);
+  return read_origin(plan.path) == plan.origin ? Status() : write_origin(plan.path, plan.origin);
 }
 
-// The files of one model, in order: a split has several. plan.path becomes the first.
-Result<std::vector<Plan>> files_of(Plan& plan) {
-  const std::string address = path_of(plan.url);
-  const auto remote = split_name(address);
-  if (!remote || remote->count == 1) return std::vector<Plan>{plan};
-  const auto local = split_name(plan.path);
-  if (!local || local->number != remote->number || local->count != remote->count)
-    return errorf(
-        "--output: a model in %d files keeps the endings of their names; give one that ends in %s",
-        remote->count, SplitName{"", remote->number, remote->count}.part(remote->number).c_str());
-  std::vector<Plan> files;
-  for (int i = 1; i <= remote->count; ++i)
-    files.push_back(
-        {nullptr, remote->part(i) + plan.url.substr(address.size()), plan.token, local->part(i)});
-  plan.path = files[0].path;
-  return files;
-}
-
-Status pull(Plan& plan, const PullOptions& options) {
+Status pull(PullPlan& plan, const PullOptions& options) {
   std::error_code error;
   const fs::path folder = fs::path(plan.path).parent_path();
   if (!folder.empty()) fs::create_directories(folder, error);
   if (error) return errorf("%s: cannot create: %s", folder.c_str(), error.message().c_str());
   const std::string named = plan.path;
-  GEIST_ASSIGN(const std::vector<Plan> files, files_of(plan));
-  for (const Plan& file : files) {
+  GEIST_ASSIGN(const std::vector<PullPlan> files, files_of(plan));
+  for (const PullPlan& file : files) {
     PullOptions one = options;
     if (file.path != named) one.sha256.clear();  // it is the named file's
     GEIST_TRY(pull_file(file, one));
@@ -294,7 +201,8 @@ int run_pull(PullOptions options) {
        options.sha256.find_first_not_of("0123456789abcdef") != std::string::npos)) {
     return usage("--sha256 takes 64 hexadecimal digits");
   }
-  auto plan = make_plan(options);
+  if (options.output == "-") return usage("--output takes the name of a file");
+  auto plan = make_pull_plan(options);
   if (!plan.ok()) return usage("%s", plan.error().message.c_str());
   if (plan->known != nullptr && options.sha256.empty()) options.sha256 = plan->known->sha256;
   if (plan->known != nullptr && options.sha256 != plan->known->sha256) {

@@ -25,6 +25,13 @@ std::string run_name(const std::string& path) {
   return p.filename().string();
 }
 
+std::vector<std::string> logs_of(std::vector<std::string> runs) {
+  for (std::string& run : runs)
+    if (std::filesystem::is_directory(run))
+      run = (std::filesystem::path(run) / "log.jsonl").string();
+  return runs;
+}
+
 int run(const Options& options) {
   std::vector<PlottedRun> runs;
   for (const std::string& path : options.runs) {
@@ -40,7 +47,8 @@ int run(const Options& options) {
                               ? (std::filesystem::path(options.runs[0]) / "plot.svg").string()
                               : "plot.svg";
   const std::string svg = train_plot_svg(runs);
-  const Status written = out == "-" ? write_output(svg) : write_file(out, svg);
+  Status written = refuse_overwriting(out, logs_of(options.runs));
+  if (written.ok()) written = out == "-" ? write_output(svg) : write_file(out, svg);
   if (!written.ok()) return fail(written.error());
   if (out != "-") note("%s", out.c_str());
   return kDone;

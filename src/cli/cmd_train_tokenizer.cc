@@ -87,6 +87,8 @@ Result<text::Vocabulary> train(const Options& options) {
 }
 
 Status run(const Options& options) {
+  for (const std::string& out : {options.out, options.json})
+    GEIST_TRY(refuse_overwriting(out, options.data));
   const CatchInterrupt catching;
   GEIST_ASSIGN(const text::Vocabulary vocabulary, train(options));
   if (!options.json.empty()) {

@@ -121,7 +121,9 @@ Result<Answer> Conversation::answer(int32_t tokens_max,
   answer.prefill_s = seconds_between(begin, first_token);
   answer.decode_s = seconds_between(first_token, Clock::now());
   answer.text = trimmed(answer.text);
-  messages_.push_back({"assistant", answer.text});
+  // Stopped before it said anything: that is no answer.
+  if (answer.stop != engine::StopReason::kCancelled || !answer.text.empty())
+    messages_.push_back({"assistant", answer.text});
   return answer;
 }
 

@@ -9,16 +9,20 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cinttypes>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
 #include "base/file.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
+#include "cli/part_record.h"
 #include "cli/progress.h"
 
 namespace geist::cli {
@@ -26,7 +30,36 @@ namespace {
 
 constexpr int kFruitlessAttemptsMax = 5;
 
-std::string etag_path(const std::string& part) { return part + ".etag"; }
+using Headers = std::map<std::string, std::string>;
+
+std::string header(const Headers& headers, const char* name) {
+  const auto entry = headers.find(name);
+  return entry == headers.end() ? "" : entry->second;
+}
+
+std::string validator_of(const Headers& headers) {
+  return range_validator(header(headers, "etag"), header(headers, "last-modified"),
+                         header(headers, "date"));
+}
+
+struct ContentRange {
+  uint64_t begin = 0, total = 0;  // total 0: "*", not known
+};
+std::optional<ContentRange> parse_content_range(const std::string& text) {
+  ContentRange range;
+  uint64_t last = 0;
+  const int read = std::sscanf(text.c_str(), "bytes %" SCNu64 "-%" SCNu64 "/%" SCNu64, &range.begin,
+                               &last, &range.total);
+  return read >= 2 ? std::optional(range) : std::nullopt;
+}
+
+// Hugging Face's tag of a large file is its SHA-256; other tags are not.
+std::string sha256_in(std::string_view tag) {
+  if (tag.starts_with('"') && tag.ends_with('"') && tag.size() >= 2)
+    tag = tag.substr(1, tag.size() - 2);
+  const bool hex = tag.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+  return tag.size() == 64 && hex ? std::string(tag) : "";
+}
 
 // One download: the file and its lock, and what the last attempt's headers said.
 class Transfer {
@@ -40,7 +73,7 @@ class Transfer {
   Transfer& operator=(const Transfer&) = delete;
 
   Status open();
-  Status run();
+  Result<Downloaded> run();
 
  private:
   enum class Outcome { kDone, kRetry, kFailed };
@@ -49,6 +82,7 @@ class Transfer {
   Outcome judge_http_error();
   void configure(CURL* curl, curl_slist** headers);
   bool begin_body();  // the first bytes have come: continue or start anew?
+  bool continues() const;
   void restart();
 
   size_t on_header(std::string_view line);
@@ -71,9 +105,10 @@ class Transfer {
   uint64_t size_ = 0;  // bytes in the part
   std::string message_;
 
+  PartRecord record_;
   long http_code_ = 0;
-  std::string etag_, content_range_;
-  uint64_t content_length_ = 0;
+  Headers headers_;            // of the last answer, names in small letters
+  std::string linked_sha256_;  // of any answer on the way
   bool body_begun_ = false;
 };
 
@@ -86,6 +121,9 @@ Status Transfer::open() {
   const off_t end = ::lseek(fd_, 0, SEEK_END);
   if (end < 0) return errorf("%s: cannot seek: %s", part_.c_str(), std::strerror(errno));
   size_ = static_cast<uint64_t>(end);
+  const auto record = read_part_record(part_);
+  if (record && record->address == public_address(url_)) record_ = *record;
+  if (record_.validator.empty()) restart();  // nothing tells whether the server's file is the same
   return {};
 }
 
@@ -97,9 +135,7 @@ size_t Transfer::on_header(std::string_view line) {
   if (line.starts_with("HTTP/")) {  // a new answer (after a redirect, say): forget the last one
     const size_t space = line.find(' ');
     http_code_ = space == std::string_view::npos ? 0 : std::atol(line.data() + space);
-    etag_.clear();
-    content_range_.clear();
-    content_length_ = 0;
+    headers_.clear();
     return line.size();
   }
   const size_t colon = line.find(':');
@@ -110,26 +146,37 @@ size_t Transfer::on_header(std::string_view line) {
   std::string_view value = line.substr(colon + 1);
   while (!value.empty() && std::strchr(" \t\r\n", value.front())) value.remove_prefix(1);
   while (!value.empty() && std::strchr(" \t\r\n", value.back())) value.remove_suffix(1);
-  if (name == "etag") etag_ = value;
-  if (name == "content-range") content_range_ = value;
-  if (name == "content-length")
-    content_length_ = std::strtoull(std::string(value).c_str(), nullptr, 10);
+  if (name == "x-linked-etag") linked_sha256_ = sha256_in(value);
+  headers_[std::move(name)] = value;
   return line.size();
+}
+
+// Whether the answer is the rest of the file that the part is the beginning of. A server may ignore
+// If-Range, so what it says of the file is compared as well.
+bool Transfer::continues() const {
+  const auto range = parse_content_range(header(headers_, "content-range"));
+  if (http_code_ != 206 || !range || range->begin != size_) return false;
+  if (record_.total != 0 && range->total != 0 && record_.total != range->total) return false;
+  const std::string validator = validator_of(headers_);
+  return validator.empty() || validator == record_.validator;
 }
 
 bool Transfer::begin_body() {
   body_begun_ = true;
-  const std::string expected = "bytes " + std::to_string(size_) + "-";
-  if (size_ > 0 &&
-      (http_code_ != 206 || content_range_.compare(0, expected.size(), expected) != 0)) {
+  const uint64_t length = std::strtoull(header(headers_, "content-length").c_str(), nullptr, 10);
+  if (size_ > 0 && !continues()) {
     restart();  // the server sends it all again, or something else than what was asked
     if (size_ != 0 || http_code_ == 206) return false;
   }
-  // A weak tag does not promise equal bytes, so it cannot guard a range.
-  const bool strong = etag_.starts_with('"');
-  if (size_ == 0 && !write_file(etag_path(part_), strong ? etag_ : "").ok()) return false;
+  if (size_ > 0 && record_.total == 0)
+    record_.total = parse_content_range(header(headers_, "content-range"))->total;
+  if (size_ == 0) {
+    record_ = {
+        .address = public_address(url_), .validator = validator_of(headers_), .total = length};
+    if (!write_part_record(part_, record_).ok()) return false;
+  }
   progress_.set_start(size_);
-  progress_.set_total(content_length_ > 0 ? size_ + content_length_ : 0);
+  progress_.set_total(length > 0 ? size_ + length : 0);
   return true;
 }
 
@@ -176,10 +223,7 @@ void Transfer::configure(CURL* curl, curl_slist** headers) {
   if (size_ == 0) return;
   // Not CURLOPT_RESUME_FROM: with it curl fails where we start anew.
   *headers = curl_slist_append(*headers, ("Range: bytes=" + std::to_string(size_) + "-").c_str());
-  const auto tag = read_file(etag_path(part_), 4096);
-  if (tag.ok() && !tag->empty()) {
-    *headers = curl_slist_append(*headers, ("If-Range: " + *tag).c_str());
-  }
+  *headers = curl_slist_append(*headers, ("If-Range: " + record_.validator).c_str());
   curl_easy_setopt(curl, CURLOPT_HTTPHEADER, *headers);
 }
 
@@ -193,6 +237,7 @@ Transfer::Outcome Transfer::attempt() {
   char detail[CURL_ERROR_SIZE] = "";
   curl_slist* headers = nullptr;
   curl_easy_setopt(curl.get(), CURLOPT_ERRORBUFFER, detail);
+  if (record_.validator.empty()) restart();  // nothing could guard a range
   configure(curl.get(), &headers);
   body_begun_ = false;
   http_code_ = 0;
@@ -210,7 +255,11 @@ Transfer::Outcome Transfer::judge(CURLcode code) {
     case CURLE_OK:
       if (http_code_ >= 400) return judge_http_error();
       if (!body_begun_ && size_ > 0) restart();  // an empty answer
-      return Outcome::kDone;
+      if (record_.total == 0 || size_ == record_.total) return Outcome::kDone;
+      message_ = url_ + ": the server sent " + std::to_string(size_) + " of " +
+                 std::to_string(record_.total) + " bytes";
+      if (size_ > record_.total) restart();
+      return Outcome::kRetry;
     case CURLE_COULDNT_CONNECT:
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_PARTIAL_FILE:
@@ -231,7 +280,12 @@ Transfer::Outcome Transfer::judge(CURLcode code) {
 
 Transfer::Outcome Transfer::judge_http_error() {
   if (http_code_ == 416 && size_ > 0) {  // nothing after what we have
-    if (content_range_ == "bytes */" + std::to_string(size_)) return Outcome::kDone;
+    const std::string total = std::to_string(size_);
+    if (header(headers_, "content-range") == "bytes */" + total &&
+        (record_.total == 0 || record_.total == size_)) {
+      record_.total = size_;
+      return Outcome::kDone;
+    }
     restart();
     message_ = url_ + ": the server cannot continue the download";
     return Outcome::kRetry;
@@ -244,7 +298,7 @@ Transfer::Outcome Transfer::judge_http_error() {
   return passing ? Outcome::kRetry : Outcome::kFailed;
 }
 
-Status Transfer::run() {
+Result<Downloaded> Transfer::run() {
   uint64_t best_size = size_;
   bool progressed = false;
   for (int fruitless = 0;;) {
@@ -264,32 +318,33 @@ Status Transfer::run() {
   progress_.update(size_);
   progress_.finish();
   if (::fsync(fd_) != 0) return errorf("%s: cannot write: %s", part_.c_str(), std::strerror(errno));
-  return {};
+  return Downloaded{.sha256 = linked_sha256_, .length_known = record_.total != 0};
 }
 
 }  // namespace
 
-Status download(const std::string& url, const std::string& part, const DownloadOptions& options) {
+Result<Downloaded> download(const std::string& url, const std::string& part,
+                            const DownloadOptions& options) {
   static const CURLcode initialised = curl_global_init(CURL_GLOBAL_DEFAULT);
   if (initialised != CURLE_OK) return errorf("cannot initialise libcurl");
   Transfer transfer(url, part, options);
-  if (Status status = transfer.open(); !status) return status;
-  const Status status = transfer.run();
+  GEIST_TRY(transfer.open());
+  auto got = transfer.run();
   std::error_code error;
-  if (!status && std::filesystem::file_size(part, error) == 0) discard_part(part);
-  return status;
+  if (!got.ok() && std::filesystem::file_size(part, error) == 0) discard_part(part);
+  return got;
 }
 
 void discard_part(const std::string& part) {
   ::unlink(part.c_str());
-  ::unlink(etag_path(part).c_str());
+  remove_part_record(part);
 }
 
 Status finish_part(const std::string& part, const std::string& path) {
   if (::rename(part.c_str(), path.c_str()) != 0) {
     return errorf("%s: cannot rename to %s: %s", part.c_str(), path.c_str(), std::strerror(errno));
   }
-  ::unlink(etag_path(part).c_str());
+  remove_part_record(part);
   return {};
 }
 

@@ -1,6 +1,6 @@
 // Downloads that survive a cut line: bytes go to a ".part" file, a later call continues where it
-// ends (HTTP Range, guarded by the server's ETag), and a lock keeps two programs from writing the
-// same one.
+// ends when the server's file is still the same (HTTP Range with If-Range), and a lock keeps two
+// programs from writing the same one.
 #pragma once
 
 #include <string>
@@ -15,9 +15,15 @@ struct DownloadOptions {
   std::string bearer_token;  // sent to the first host only; may be empty
 };
 
+struct Downloaded {
+  std::string sha256;         // what the server says of a file of Hugging Face; may be empty
+  bool length_known = false;  // false: the end came when the server closed, perhaps early
+};
+
 // Fetches an http or https URL into `part`, whole. Proxies come from the environment, as for curl.
 // Short faults are retried. After an error or Ctrl-C the part stays, for the next call.
-Status download(const std::string& url, const std::string& part, const DownloadOptions& options);
+Result<Downloaded> download(const std::string& url, const std::string& part,
+                            const DownloadOptions& options);
 
 // Removes a part and what belongs to it.
 void discard_part(const std::string& part);

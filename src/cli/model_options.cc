@@ -3,10 +3,10 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cmath>
-#include <map>
 
 #include "cli/progress.h"
 #include "cli/store.h"
@@ -34,15 +34,19 @@ void add_context_option(CLI::App& app, ModelOptions& options) {
 }
 
 void add_kv_option(CLI::App& app, ModelOptions& options) {
-  std::map<std::string, model::KvType> types;
-  for (int i = 0; i < kernels::kKvTypeCount; ++i) {
-    const auto type = static_cast<model::KvType>(i);
-    types[kernels::kv_type_name(type)] = type;
-  }
-  app.add_option("--kv-type", options.kv_type,
-                 "what keys and values are kept as: f32 (default), f16, bf16 or q8_0; smaller "
-                 "types halve or quarter the memory of a context and round what attention sees")
-      ->transform(CLI::CheckedTransformer(types, CLI::ignore_case));
+  // By name: CLI11 prints the values of a map, and an enum's as characters.
+  std::vector<std::string> names;
+  for (int i = 0; i < kernels::kKvTypeCount; ++i)
+    names.emplace_back(kernels::kv_type_name(static_cast<model::KvType>(i)));
+  app.add_option_function<std::string>(
+         "--kv-type",
+         [names, &options](const std::string& name) {
+           const auto at = std::find(names.begin(), names.end(), name) - names.begin();
+           options.kv_type = static_cast<model::KvType>(at);
+         },
+         "what keys and values are kept as (default: f32); smaller types halve or quarter the "
+         "memory of a context and round what attention sees")
+      ->transform(CLI::IsMember(names, CLI::ignore_case));
 }
 
 void add_lora_option(CLI::App& app, ModelOptions& options) {
@@ -86,6 +90,16 @@ Status load_adapters(const ModelOptions& options, LoadedModel& loaded) {
 
 }  // namespace
 
+std::vector<std::string> LoadedModel::files() const {
+  std::vector<std::string> files = model->file().sources();
+  if (adapters == nullptr) return files;
+  for (const model::AdapterSet::Member& member : adapters->members()) {
+    const auto more = member.adapter->file().sources();
+    files.insert(files.end(), more.begin(), more.end());
+  }
+  return files;
+}
+
 Result<LoadedModel> load_model(const ModelOptions& options) {
   const auto begin = std::chrono::steady_clock::now();
   const auto path = find_model(options.model);
@@ -98,7 +112,7 @@ Result<LoadedModel> load_model(const ModelOptions& options) {
   if (!pool.ok()) return pool.error();
   loaded.pool = std::move(*pool);
   // On a terminal only: packing takes a moment at most, and logs need not hear of it.
-  Progress progress("loading", 100, Progress::Unit::kItems, ::isatty(STDERR_FILENO) != 1);
+  Progress progress("loading", 100, Progress::Unit::kShare, ::isatty(STDERR_FILENO) != 1);
   model::LoadOptions load;
   load.pool = loaded.pool.get();
   load.pack = options.pack;

@@ -45,6 +45,7 @@ struct LoadedModel {
   std::shared_ptr<const model::AdapterSet> adapters;  // null: none
   model::KvType kv_type = model::KvType::kF32;        // of its sessions
   double load_s = 0;
+  std::vector<std::string> files() const;  // all that were read, for refuse_overwriting()
 };
 
 Result<LoadedModel> load_model(const ModelOptions& options);

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/file.h"
@@ -12,7 +14,7 @@
 namespace geist::cli {
 
 // Rows are appended as they are made; the shape is stated first. commit() fails when the number of
-// values is not the shape's product.
+// values is not the shape's product. The path "-" is standard output.
 class NpyWriter {
  public:
   static Result<NpyWriter> create(const std::string& path, std::vector<int64_t> shape);
@@ -20,8 +22,10 @@ class NpyWriter {
   Status commit();
 
  private:
-  NpyWriter(AtomicFile file, int64_t values) : file_(std::move(file)), values_left_(values) {}
-  AtomicFile file_;
+  NpyWriter(std::optional<AtomicFile> file, int64_t values)
+      : file_(std::move(file)), values_left_(values) {}
+  Status write(std::string_view bytes);
+  std::optional<AtomicFile> file_;  // nothing: standard output
   int64_t values_left_;
 };
 

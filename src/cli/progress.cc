@@ -69,16 +69,18 @@ std::string Progress::line(Clock::time_point now) const {
   };
   const double elapsed_s = std::max(duration<double>(now - begin_).count(), 1e-9);
   const double rate = static_cast<double>(done_ - std::min(start_, done_)) / elapsed_s;
-  std::string text = amount(static_cast<double>(done_));
+  std::string text = unit_ == Unit::kShare ? "" : amount(static_cast<double>(done_));
   if (total_ > 0) {
     const double share = std::min(1.0, static_cast<double>(done_) / static_cast<double>(total_));
     char percent[16];
     std::snprintf(percent, sizeof percent, "%3.0f%%", share * 100);
-    text = std::string(percent) + " " + text + " of " + amount(static_cast<double>(total_));
+    text = unit_ == Unit::kShare
+               ? percent
+               : std::string(percent) + " " + text + " of " + amount(static_cast<double>(total_));
     const int room = terminal_columns() - static_cast<int>(label_.size()) - 60;
     if (terminal_ && room >= 10) text = bar(share, std::min(room, 40)) + " " + text;
   }
-  text += ", " + amount(rate) + "/s";
+  if (unit_ != Unit::kShare) text += ", " + amount(rate) + "/s";
   if (total_ > done_ && rate > 0) {
     text += ", " + human_seconds(static_cast<double>(total_ - done_) / rate) + " left";
   }

@@ -10,7 +10,7 @@ namespace geist::cli {
 
 class Progress {
  public:
-  enum class Unit { kBytes, kItems };
+  enum class Unit { kBytes, kItems, kShare };  // kShare: of 100, shown as a percentage alone
   // total 0: unknown. `quiet`: shows nothing.
   Progress(std::string label, uint64_t total, Unit unit = Unit::kBytes, bool quiet = false);
   ~Progress();

@@ -109,19 +109,21 @@ Status add_logit_bias(const std::string& text, SamplerOptions& options) {
 std::vector<std::string> usual_dry_breakers() { return {"\n", ":", "\"", "*"}; }
 
 Status set_number(SamplerOptions& options, const std::string& name, const std::string& value) {
+  for (const IntField& field : kIntFields) {
+    if (name != field.name) continue;
+    int32_t whole = 0;
+    const char* const end = value.data() + value.size();
+    const auto [next, error] = std::from_chars(value.data(), end, whole);
+    if (error != std::errc() || next != end)
+      return errorf("'%s' is not a whole number", value.c_str());
+    options.*field.field = whole;
+    return {};
+  }
   const auto number = parse_float(value);
   if (!number.ok()) return number.error();
   for (const FloatField& field : kFloatFields) {
     if (name == field.name) {
       options.*field.field = *number;
-      return {};
-    }
-  }
-  for (const IntField& field : kIntFields) {
-    if (name == field.name) {
-      if (!(*number >= -1e9f && *number <= 1e9f))
-        return errorf("'%s' is out of range", value.c_str());
-      options.*field.field = static_cast<int32_t>(*number);
       return {};
     }
   }

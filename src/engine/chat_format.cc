@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "engine/control_text.h"
 #include "engine/prompt.h"
 #include "model/load_tokenizer.h"
 #include "text/chat_context.h"
@@ -46,10 +47,11 @@ Result<ChatFormat> ChatFormat::create(const gguf::Metadata& metadata,
   return format;
 }
 
-Result<std::string> ChatFormat::render(const ChatView& view, int64_t unix_time_s,
-                                       std::vector<text::TextSpan>* generated) const {
+Result<std::string> ChatFormat::render_messages(const std::string& messages, const ChatView& view,
+                                                int64_t unix_time_s,
+                                                std::vector<text::TextSpan>* generated) const {
   const text::Vocabulary& vocabulary = tokenizer_->vocabulary();
-  Json context = {{"messages", Json::parse(view.messages, nullptr, false)},
+  Json context = {{"messages", Json::parse(messages, nullptr, false)},
                   {"bos_token", token_text(*tokenizer_, vocabulary.bos)},
                   {"eos_token", token_text(*tokenizer_, vocabulary.eos)},
                   {"add_generation_prompt", view.add_generation_prompt}};
@@ -64,6 +66,23 @@ Result<std::string> ChatFormat::render(const ChatView& view, int64_t unix_time_s
   return text;
 }
 
+Result<std::string> ChatFormat::render(const ChatView& view, int64_t unix_time_s,
+                                       std::vector<text::TextSpan>* generated,
+                                       std::vector<size_t>* breaks) const {
+  GEIST_ASSIGN(std::string text, render_messages(view.messages, view, unix_time_s, generated));
+  if (breaks == nullptr) return text;
+  breaks->clear();
+  GEIST_ASSIGN(const auto marked, mark_control_text(view.messages, *tokenizer_));
+  if (!marked) return text;
+  GEIST_ASSIGN(std::string shown, render_messages(marked->messages, view, unix_time_s, nullptr));
+  *breaks = remove_marks(marked->mark, &shown);
+  if (shown == text) return text;
+  return errorf(
+      "a message quotes the control token '%s', and the chat template does not show it as it "
+      "stands: it cannot be told from the template's own; take it out of the message",
+      marked->quoted.c_str());
+}
+
 Result<std::vector<text::TokenId>> ChatFormat::prompt(std::span<const ChatMessage> messages,
                                                       int64_t unix_time_s) const {
   Json list = Json::array();
@@ -72,8 +91,9 @@ Result<std::vector<text::TokenId>> ChatFormat::prompt(std::span<const ChatMessag
   }
   const ChatView view{.messages = list.dump(-1, ' ', false, Json::error_handler_t::replace),
                       .tools = {}};
-  GEIST_ASSIGN(const std::string text, render(view, unix_time_s));
-  return encode_prompt(*tokenizer_, text);
+  std::vector<size_t> breaks;
+  GEIST_ASSIGN(const std::string text, render(view, unix_time_s, nullptr, &breaks));
+  return encode_prompt(*tokenizer_, text, {.breaks = breaks});
 }
 
 }  // namespace geist::engine

@@ -39,9 +39,12 @@ class ChatFormat {
                                             int64_t unix_time_s) const;
 
   // The text of a conversation, byte for byte; generated: null, or where the template's {%
-  // generation %} blocks stand in it.
+  // generation %} blocks stand in it; breaks: null, or offsets for text::EncodeOptions that keep
+  // the text of control tokens in the messages of users, tools and the system from being parsed,
+  // while the template's own is. An error when the template's output does not tell the two apart.
   Result<std::string> render(const ChatView& view, int64_t unix_time_s,
-                             std::vector<text::TextSpan>* generated = nullptr) const;
+                             std::vector<text::TextSpan>* generated = nullptr,
+                             std::vector<size_t>* breaks = nullptr) const;
   bool marks_generation() const { return template_.marks_generation(); }
 
   // Whether the file carries a template.
@@ -50,6 +53,9 @@ class ChatFormat {
   const std::vector<std::string>& stops() const { return stops_; }
 
  private:
+  Result<std::string> render_messages(const std::string& messages, const ChatView& view,
+                                      int64_t unix_time_s,
+                                      std::vector<text::TextSpan>* generated) const;
   ChatFormat(text::ChatTemplate parsed, const text::Tokenizer& tokenizer)
       : template_(std::move(parsed)), tokenizer_(&tokenizer) {}
   text::ChatTemplate template_;

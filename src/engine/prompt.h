@@ -1,6 +1,7 @@
 // From a text to the tokens that generation continues.
 #pragma once
 
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -12,7 +13,8 @@ namespace geist::engine {
 // `bos` is true, never EOS behind.
 struct PromptOptions {
   bool bos = true;
-  bool parse_special = true;  // "<|im_end|>" in the text is the control token
+  bool parse_special = true;            // "<|im_end|>" in the text is the control token
+  std::span<const size_t> breaks = {};  // but not across these offsets (text::EncodeOptions)
 };
 std::vector<text::TokenId> encode_prompt(const text::Tokenizer& tokenizer, std::string_view text,
                                          const PromptOptions& options = {});

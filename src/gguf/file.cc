@@ -72,8 +72,10 @@ Result<File> File::parse(std::span<const std::byte> bytes, const std::string& na
 }
 
 File File::assemble(Metadata metadata, std::vector<Tensor> tensors,
-                    std::shared_ptr<const void> owned, std::string name) {
+                    std::shared_ptr<const void> owned, std::string name,
+                    std::vector<std::string> sources) {
   File file;
+  file.sources_ = std::move(sources);
   file.name_ = std::move(name);
   file.metadata_ = std::move(metadata);
   file.owned_ = std::move(owned);
@@ -96,6 +98,8 @@ std::vector<std::string> File::paths() const {
   for (const auto& mapping : mappings_) paths.push_back(mapping->path());
   return paths;
 }
+
+std::vector<std::string> File::sources() const { return sources_.empty() ? paths() : sources_; }
 
 void File::release(const Tensor& tensor) const {
   for (const auto& mapping : mappings_) {

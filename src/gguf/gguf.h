@@ -101,9 +101,11 @@ class File {
   // of a split stays alone.
   static Result<File> parse(std::span<const std::byte> bytes, const std::string& name);
   // Assembled in memory (safetensors import, tests). `owned` keeps alive what the tensors point
-  // into. Names must be unique and data of the right size: anything else is the caller's fault.
+  // into, `sources` names the files and folders that they come from. Names must be unique and data
+  // of the right size: anything else is the caller's fault.
   static File assemble(Metadata metadata, std::vector<Tensor> tensors,
-                       std::shared_ptr<const void> owned, std::string name);
+                       std::shared_ptr<const void> owned, std::string name,
+                       std::vector<std::string> sources = {});
 
   uint32_t version() const { return version_; }
   const std::string& name() const { return name_; }
@@ -113,6 +115,9 @@ class File {
   uint64_t file_bytes() const { return file_bytes_; }
   // The files that are mapped: all parts of a split; none when parsed or assembled in memory.
   std::vector<std::string> paths() const;
+  // All that it was read from: the files that are mapped, or what an import read. Writing to one of
+  // them is refused (base/file.h, refuse_overwriting).
+  std::vector<std::string> sources() const;
   // Tells the kernel that a tensor's mapped pages are not needed now (after packing them).
   void release(const Tensor& tensor) const;
 
@@ -125,6 +130,7 @@ class File {
   uint64_t file_bytes_ = 0;
   std::vector<std::shared_ptr<const MappedFile>> mappings_;
   std::shared_ptr<const void> owned_;
+  std::vector<std::string> sources_;  // of an assembled one
 };
 
 // What a Writer is told of a tensor before it gets the data.

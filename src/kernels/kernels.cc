@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdlib>
+#include <string>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -159,7 +160,10 @@ const Kernels* kernels_for(Isa isa) {
 
 const Kernels* default_kernels(const char** error) {
   const char* variable = std::getenv("GEIST_ISA");
-  const std::string_view wanted = variable != nullptr ? variable : "";
+  const std::string given = variable != nullptr ? variable : "";
+  std::string wanted = given;
+  for (char& c : wanted)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
   const std::span<const Kernels* const> tables = all_kernels();
   bool known = wanted == "avx512";
   for (const InstructionSet& set : kInstructionSets) known |= set.name == wanted;
@@ -169,11 +173,14 @@ const Kernels* default_kernels(const char** error) {
         (wanted == "avx512" && (name == "avx512vnni" || name == "avx512f")))
       return tables[i];
   }
-  *error = known
-               ? "this processor cannot run the instruction set that GEIST_ISA names; unset it"
-               : "GEIST_ISA is not an instruction set that Geist has here; use portable or scalar, "
-                 "on x86-64 also avx2, avx512, avx512f, avx512vnni or avx512amx, on AArch64 neon "
-                 "or neondot, or unset it";
+  // Once: the variable stays as it is while the program runs.
+  static const std::string message =
+      "GEIST_ISA is '" + given.substr(0, 64) +
+      (known ? "', which this processor cannot run; unset it"
+             : "', which is not an instruction set that Geist has here; use portable or scalar, on "
+               "x86-64 also avx2, avx512, avx512f, avx512vnni or avx512amx, on AArch64 neon or "
+               "neondot, or unset it");
+  *error = message.c_str();
   return nullptr;
 }
 

@@ -260,6 +260,7 @@ Result<ImportPlan> plan_hf_import(const std::string& folder, MatrixType matrix_t
   GEIST_ASSIGN(HfShape shape, read_hf_shape(config));
   ImportPlan plan;
   plan.name = folder;
+  plan.read_from = {folder};
   Keys keys(arch->gguf, &plan.metadata);
   std::vector<ConfigTensor> config_tensors;
   GEIST_TRY(write_common_keys(*arch, config, shape, keys, config_tensors));

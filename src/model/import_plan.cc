@@ -35,7 +35,7 @@ gguf::File assemble(ImportPlan plan) {
         {std::move(planned.shape.name), planned.shape.type, std::move(planned.shape.dims), data});
   }
   return gguf::File::assemble(std::move(plan.metadata), std::move(tensors), std::move(owned),
-                              std::move(plan.name));
+                              std::move(plan.name), std::move(plan.read_from));
 }
 
 uint32_t file_type_number(kernels::TensorType type) {

@@ -33,6 +33,7 @@ struct ImportPlan {
   gguf::Metadata metadata;
   std::vector<PlannedTensor> tensors;  // of unique names
   std::shared_ptr<const void> source;  // keeps the mapped files
+  std::vector<std::string> read_from;  // the files and folders that were and will be read
 
   uint64_t bytes() const;
 };

@@ -217,16 +217,19 @@ Result<ImportPlan> plan_llama2c_import(const std::string& checkpoint, const std:
   GEIST_TRY(take_weights(header, &weights));
   const bool inside = tokenizer.empty() && weights.offset() < mapped->bytes().size();
   std::string vocabulary;
+  std::vector<std::string> read_from = {checkpoint};
   if (!inside) {
     std::string path = tokenizer;
     if (path.empty()) {
       GEIST_ASSIGN(path, find_tokenizer(checkpoint, header.vocab_size));
     }
     GEIST_ASSIGN(vocabulary, read_file(path, size_t{64} << 20));
+    read_from.push_back(std::move(path));
   }
   GEIST_ASSIGN(ImportPlan plan,
                plan_llama2c_import(mapped->bytes(), std::as_bytes(std::span(vocabulary)),
                                    checkpoint, matrix_type));
+  plan.read_from = std::move(read_from);
   plan.source =
       std::make_shared<std::pair<std::shared_ptr<const void>, std::shared_ptr<const void>>>(
           std::move(plan.source), std::move(mapped));

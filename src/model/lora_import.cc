@@ -143,6 +143,7 @@ Result<ImportPlan> plan_peft_import(const std::string& folder, const Config& bas
 
   ImportPlan plan;
   plan.name = folder;
+  plan.read_from = {folder};
   plan.metadata = lora_metadata(base.architecture, alpha);
   plan.source = tensors;
   std::set<std::string> names;

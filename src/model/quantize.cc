@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <atomic>
 #include <bit>
-#include <filesystem>
 #include <span>
 #include <vector>
 
+#include "base/file.h"
 #include "kernels/block.h"
 
 namespace geist::model {
@@ -19,19 +19,6 @@ constexpr int64_t kSlabWeights = 1 << 21;
 
 // Version 2 of the quantised formats: what every GGUF since 2023 has.
 constexpr uint32_t kQuantizationVersion = 2;
-
-bool same_file(const std::string& a, const std::string& b) {
-  std::error_code ignored;
-  return a == b || std::filesystem::equivalent(a, b, ignored);
-}
-
-Status refuse_in_place(const gguf::File& in, const std::string& out_path) {
-  for (const std::string& path : in.paths()) {
-    if (!same_file(path, out_path)) continue;
-    return errorf("%s: this is the file to read from; write to another one", out_path.c_str());
-  }
-  return {};
-}
 
 gguf::Metadata output_metadata(const gguf::File& in, FileType type) {
   gguf::Metadata metadata = in.metadata();
@@ -114,7 +101,7 @@ void Converter::convert_rows(const gguf::Tensor& tensor, TensorType type, int64_
 Result<QuantizeReport> quantize_file(const gguf::File& in, const std::string& out_path,
                                      FileType type, ThreadPool& pool,
                                      const std::function<void(const QuantizeProgress&)>& progress) {
-  GEIST_TRY(refuse_in_place(in, out_path));
+  GEIST_TRY(refuse_overwriting(out_path, in.sources()));
   GEIST_ASSIGN(const auto choices, choose_tensor_types(in.metadata(), in.tensors(), type));
   QuantizeReport report;
   std::vector<gguf::TensorToWrite> plan;

@@ -95,7 +95,7 @@ struct Tokenizer::Impl {
   TokenTable ids;                  // by text as stored
   std::vector<std::string> bytes;  // what each token decodes to
   std::vector<bool> visible;       // control tokens whose text is part of the output (gpt-oss)
-  SpecialMatcher user_defined, all_special;
+  SpecialMatcher user_defined, control, all_special;
   std::vector<bool> lstrip, rstrip;
   std::optional<BpeModel> bpe;
   std::optional<PreTokenizer> pre;
@@ -110,13 +110,17 @@ struct Tokenizer::Impl {
     return types[id] == TokenType::kUnknown || (types[id] == TokenType::kControl && !visible[id]);
   }
 
+  SpecialMatcher::Match next_special(std::string_view text, size_t from,
+                                     const EncodeOptions& options) const;
   template <typename Fragment, typename Special>
-  void partition(std::string_view text, bool parse_special, const Fragment& fragment,
+  void partition(std::string_view text, const EncodeOptions& options, const Fragment& fragment,
                  const Special& special) const;
-  void encode_bpe(std::string_view text, bool parse_special, std::vector<TokenId>& out) const;
+  void encode_bpe(std::string_view text, const EncodeOptions& options,
+                  std::vector<TokenId>& out) const;
   void encode_spm(std::string_view text, const EncodeOptions& options,
                   std::vector<TokenId>& out) const;
-  void encode_wordpiece(std::string_view text, bool parse_special, std::vector<TokenId>& out) const;
+  void encode_wordpiece(std::string_view text, const EncodeOptions& options,
+                        std::vector<TokenId>& out) const;
 };
 
 Status Tokenizer::Impl::build() {
@@ -158,15 +162,16 @@ std::string Tokenizer::Impl::bytes_of(size_t id) const {
 }
 
 void Tokenizer::Impl::build_specials() {
-  std::vector<SpecialMatcher::Item> user, all;
+  std::vector<SpecialMatcher::Item> user, controls, all;
   for (size_t i = 0; i < types.size(); ++i) {
     const SpecialMatcher::Item item{vocabulary.tokens[i], static_cast<TokenId>(i)};
+    const bool is_control = types[i] == TokenType::kControl || types[i] == TokenType::kUnknown;
     if (types[i] == TokenType::kUserDefined) user.push_back(item);
-    if (types[i] == TokenType::kUserDefined || types[i] == TokenType::kControl ||
-        types[i] == TokenType::kUnknown)
-      all.push_back(item);
+    if (is_control) controls.push_back(item);
+    if (types[i] == TokenType::kUserDefined || is_control) all.push_back(item);
   }
   user_defined = SpecialMatcher(user);
+  control = SpecialMatcher(controls);
   all_special = SpecialMatcher(all);
   lstrip.resize(types.size());
   rstrip.resize(types.size());
@@ -197,14 +202,30 @@ Status Tokenizer::Impl::build_model() {
   return errorf("tokenizer: unknown kind %d", static_cast<int>(vocabulary.kind));
 }
 
+// The first token at or behind `from` whose text is parsed.
+SpecialMatcher::Match Tokenizer::Impl::next_special(std::string_view text, size_t from,
+                                                    const EncodeOptions& options) const {
+  if (!options.parse_special) return user_defined.find(text, from);
+  const auto& breaks = options.breaks;
+  for (;; ++from) {
+    const SpecialMatcher::Match match = all_special.find(text, from);
+    if (match.id < 0 || types[static_cast<size_t>(match.id)] == TokenType::kUserDefined)
+      return match;
+    const auto inside = std::upper_bound(breaks.begin(), breaks.end(), match.begin);
+    if (inside == breaks.end() || *inside >= match.end) return match;
+    const SpecialMatcher::Match user = user_defined.at(text, match.begin);
+    if (user.id >= 0) return user;
+    from = match.begin;
+  }
+}
+
 // Calls fragment(text) and special(id) in order. A token that strips takes the white space beside
 // it.
 template <typename Fragment, typename Special>
-void Tokenizer::Impl::partition(std::string_view text, bool parse_special, const Fragment& fragment,
-                                const Special& special) const {
-  const SpecialMatcher& matcher = parse_special ? all_special : user_defined;
+void Tokenizer::Impl::partition(std::string_view text, const EncodeOptions& options,
+                                const Fragment& fragment, const Special& special) const {
   for (size_t at = 0; at < text.size();) {
-    const SpecialMatcher::Match match = matcher.find(text, at);
+    const SpecialMatcher::Match match = next_special(text, at, options);
     size_t end = match.begin;
     if (match.id >= 0 && lstrip[static_cast<size_t>(match.id)])
       while (end > at && is_white(text[end - 1])) --end;
@@ -217,11 +238,11 @@ void Tokenizer::Impl::partition(std::string_view text, bool parse_special, const
   }
 }
 
-void Tokenizer::Impl::encode_bpe(std::string_view text, bool parse_special,
+void Tokenizer::Impl::encode_bpe(std::string_view text, const EncodeOptions& options,
                                  std::vector<TokenId>& out) const {
   WordEncoder<BpeModel> words(*bpe, text.size(), out);
   partition(
-      text, parse_special,
+      text, options,
       [&](std::string_view fragment) {
         size_t begin = 0;
         pre->split(fragment, [&](std::span<const size_t> batch) {
@@ -241,7 +262,7 @@ void Tokenizer::Impl::encode_spm(std::string_view text, const EncodeOptions& opt
   bool spaced = vocabulary.add_space_prefix && !options.continues;
   std::string first;
   partition(
-      text, options.parse_special,
+      text, options,
       [&](std::string_view fragment) {
         size_t begin = 0;
         if (spaced) {
@@ -262,11 +283,11 @@ void Tokenizer::Impl::encode_spm(std::string_view text, const EncodeOptions& opt
       });
 }
 
-void Tokenizer::Impl::encode_wordpiece(std::string_view text, bool parse_special,
+void Tokenizer::Impl::encode_wordpiece(std::string_view text, const EncodeOptions& options,
                                        std::vector<TokenId>& out) const {
   WordEncoder<WordPieceModel> words(*wordpiece, text.size(), out);
   partition(
-      text, parse_special,
+      text, options,
       [&](std::string_view fragment) {
         for (size_t begin = 0;
              (begin = wordpiece->skip_spaces(fragment, begin)) < fragment.size();) {
@@ -298,13 +319,13 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOption
   if (options.add_special && (v.add_bos || wordpiece) && v.bos >= 0) out.push_back(v.bos);
   switch (v.kind) {
     case TokenizerKind::kByteLevelBpe:
-      impl_->encode_bpe(text, options.parse_special, out);
+      impl_->encode_bpe(text, options, out);
       break;
     case TokenizerKind::kSentencePiece:
       impl_->encode_spm(text, options, out);
       break;
     case TokenizerKind::kWordPiece:
-      impl_->encode_wordpiece(text, options.parse_special, out);
+      impl_->encode_wordpiece(text, options, out);
       break;
   }
   if (options.add_special && wordpiece && v.sep >= 0) out.push_back(v.sep);
@@ -348,6 +369,19 @@ bool Tokenizer::is_control(TokenId id) const {
 }
 bool Tokenizer::is_end(TokenId id) const {
   return id >= 0 && id < size() && impl_->ends[static_cast<size_t>(id)];
+}
+std::vector<size_t> Tokenizer::control_breaks(std::string_view text) const {
+  std::vector<size_t> breaks;
+  for (size_t from = 0;;) {
+    const auto match = impl_->control.find(text, from);
+    if (match.id < 0) return breaks;
+    // Behind the first character: tokens may overlap, and each is broken at its own place.
+    size_t inside = match.begin + 1;
+    while (inside < match.end && (static_cast<unsigned char>(text[inside]) & 0xC0) == 0x80)
+      ++inside;
+    if (inside < match.end) breaks.push_back(inside);
+    from = match.begin + 1;
+  }
 }
 TokenId Tokenizer::find(std::string_view token) const { return impl_->ids.find(token); }
 

@@ -59,6 +59,9 @@ struct EncodeOptions {
   bool parse_special =
       false;  // control tokens' text in the input becomes their ids. User-defined tokens always do.
   bool continues = false;  // the text goes on from other text: SPM puts no space in front of it
+  // Offsets in the text, ascending, that the text of no control token reaches across: what a
+  // message quotes stays text where the template around it is parsed (control_breaks()).
+  std::span<const size_t> breaks = {};
 };
 
 class Tokenizer {
@@ -84,6 +87,9 @@ class Tokenizer {
   // End of generation: EOS, EOT, and the well-known end-of-turn tokens of chat models by their
   // text.
   bool is_end(TokenId id) const;
+  // An offset inside the text of every control token that `text` spells, ascending: as
+  // EncodeOptions::breaks they keep all of them from being parsed.
+  std::vector<size_t> control_breaks(std::string_view text) const;
   // Looks a token up by its text as stored; -1 when absent.
   TokenId find(std::string_view token) const;
 

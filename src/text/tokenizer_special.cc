@@ -29,11 +29,16 @@ SpecialMatcher::Match SpecialMatcher::find(std::string_view text, size_t from) c
       if (at == nullptr) break;
       i = static_cast<size_t>(static_cast<const char*>(at) - text.data());
     }
-    if (!starts_[static_cast<unsigned char>(text[i])]) continue;
-    const ByteTrie::Match match = trie_.longest(text, i);
-    if (match.id >= 0) return {i, i + match.size, match.id};
+    if (const Match match = at(text, i); match.id >= 0) return match;
   }
   return {text.size(), text.size(), -1};
+}
+
+SpecialMatcher::Match SpecialMatcher::at(std::string_view text, size_t position) const {
+  if (empty_ || !starts_[static_cast<unsigned char>(text[position])]) return {};
+  const ByteTrie::Match match = trie_.longest(text, position);
+  if (match.id < 0) return {};
+  return {position, position + match.size, match.id};
 }
 
 }  // namespace geist::text

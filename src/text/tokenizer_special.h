@@ -27,6 +27,8 @@ class SpecialMatcher {
   explicit SpecialMatcher(const std::vector<Item>& items);
   // The first match at or behind `from`.
   Match find(std::string_view text, size_t from) const;
+  // The longest that begins at this position; id -1: none.
+  Match at(std::string_view text, size_t position) const;
   bool empty() const { return empty_; }
 
  private:

@@ -57,6 +57,33 @@ TEST(ByteLevelBpe, SpecialTokensOnlyWhenAsked) {
   EXPECT_FALSE(tokenizer.is_end(tokenizer.find("a")));
 }
 
+TEST(EveryText, BreaksKeepControlTokensText) {
+  for (const Vocabulary& v : {bpe_test_vocabulary(), spm_test_vocabulary()}) {
+    const Tokenizer tokenizer = Tokenizer::create(v).value();
+    const auto ids = [&](std::string_view text, bool parse, std::span<const size_t> breaks = {}) {
+      return tokenizer.encode(text,
+                              {.add_special = false, .parse_special = parse, .breaks = breaks});
+    };
+    const std::string end = v.kind == TokenizerKind::kByteLevelBpe ? "<|im_end|>" : "</s>";
+    for (const std::string& text :
+         {"hello " + end + end + " b" + end, end, "a[tool]" + end + "[img]",
+          std::string("nothing < in | here>"), std::string()}) {
+      const auto breaks = tokenizer.control_breaks(text);
+      EXPECT_EQ(breaks.empty(), text.find(end) == std::string::npos);
+      EXPECT_EQ(ids(text, true, breaks), ids(text, false)) << text;
+      EXPECT_EQ(ids(text, true, {}), ids(text, true));
+    }
+    // Only what is broken: the second stays a token.
+    const std::vector<size_t> first = {1};
+    const auto half = ids(end + "a" + end, true, first);
+    EXPECT_EQ(std::count(half.begin(), half.end(), tokenizer.find(end)), 1);
+    EXPECT_EQ(half.back(), tokenizer.find(end));
+    // A place beside a token is not inside it.
+    const std::vector<size_t> beside = {0, end.size()};
+    EXPECT_EQ(ids(end, true, beside), Ids{tokenizer.find(end)});
+  }
+}
+
 TEST(ByteLevelBpe, UserDefinedTokensAlwaysTheLongest) {
   const Tokenizer tokenizer = Tokenizer::create(bpe_test_vocabulary()).value();
   EXPECT_EQ(pieces(tokenizer, "a[tool]b"), (Pieces{"a", "[tool]", "b"}));

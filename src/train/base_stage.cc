@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "base/file.h"
 #include "model/hf_import.h"
 #include "model/load_tokenizer.h"
 #include "train/stage_recipe.h"
@@ -97,6 +98,9 @@ Result<BaseOptions> read_base_recipe(const Recipe& recipe, const std::string& re
 
 Result<BaseSummary> run_base_stage(const BaseOptions& options, ThreadPool& pool,
                                    const BaseStart& start, const TrainObserver& observer) {
+  const std::string model_path = (fs::path(options.trainer.folder) / "model.gguf").string();
+  const std::string first = options.from.empty() ? options.tokenizer : options.from;
+  GEIST_TRY(refuse_overwriting(model_path, {{beside(options.folder, first)}}));
   GEIST_ASSIGN(TrainedModel trained, first_model(options));
   GEIST_ASSIGN(const int64_t context,
                row_context(options.context, trained.model().config().context_length));
@@ -122,7 +126,7 @@ Result<BaseSummary> run_base_stage(const BaseOptions& options, ThreadPool& pool,
                run_training(trained, optimizer, source, options.trainer, pool, observer));
   summary.weights_sha256 = trained.hash();
   if (!summary.result.finished) return summary;
-  summary.model_path = (fs::path(options.trainer.folder) / "model.gguf").string();
+  summary.model_path = model_path;
   if (options.trainer.ranks == nullptr || options.trainer.ranks->is_first())
     GEIST_TRY(trained.save(summary.model_path, optimizer.averaged()));
   return summary;

@@ -85,15 +85,16 @@ class Turns {
     }
   }
 
-  // Texts, and what is learned of each.
+  // Texts, what is learned of each, and where no control token is parsed (engine::ChatFormat).
   struct Text {
     std::string text;
     std::vector<TextSpan> learned;
+    std::vector<size_t> breaks;
   };
   Result<std::vector<Text>> find() {
     if (learned_.empty()) return errorf("there is no assistant message to learn");
     // What stands behind the last turn teaches nothing.
-    GEIST_ASSIGN(whole_, render(learned_.back() + 1, false, &marks_));
+    GEIST_ASSIGN(whole_, render(learned_.back() + 1, false, &breaks_, &marks_));
     GEIST_TRY(check_shown());
     if (format_.marks_generation())
       if (auto marked = find_marked()) return std::vector<Text>{std::move(*marked)};
@@ -101,11 +102,12 @@ class Turns {
   }
 
  private:
-  Result<std::string> render(size_t count, bool prompt, std::vector<TextSpan>* marks = nullptr) {
+  Result<std::string> render(size_t count, bool prompt, std::vector<size_t>* breaks,
+                             std::vector<TextSpan>* marks = nullptr) {
     return format_.render({.messages = dump(first_messages(messages_, count)),
                            .tools = tools_,
                            .add_generation_prompt = prompt},
-                          unix_time_s_, marks);
+                          unix_time_s_, marks, breaks);
   }
 
   // Templates for pictures, which want lists of parts, leave a plain text out. Looked for is the
@@ -128,9 +130,9 @@ class Turns {
         std::upper_bound(assistants_.begin(), assistants_.end(), learned_.back()) -
         assistants_.begin());
     if (spans.size() < shown) return {};
-    if (learned_.size() == shown) return Text{whole_, spans};
+    if (learned_.size() == shown) return Text{whole_, spans, breaks_};
     if (spans.size() != shown) return {};
-    Text text{whole_, {}};
+    Text text{whole_, {}, breaks_};
     for (size_t i = 0; i < shown; ++i)
       if (std::binary_search(learned_.begin(), learned_.end(), assistants_[i]))
         text.learned.push_back(spans[i]);
@@ -139,12 +141,13 @@ class Turns {
 
   Result<std::vector<Text>> find_by_prefix() {
     std::vector<Text> single;
-    Text together{whole_, {}};
+    Text together{whole_, {}, breaks_};
     bool one_text = true;
     for (const size_t i : learned_) {
-      GEIST_ASSIGN(const std::string before, render(i, true));
-      GEIST_ASSIGN(std::string after,
-                   i == learned_.back() ? Result<std::string>(whole_) : render(i + 1, false));
+      GEIST_ASSIGN(const std::string before, render(i, true, nullptr));
+      std::vector<size_t> breaks = breaks_;
+      GEIST_ASSIGN(std::string after, i == learned_.back() ? Result<std::string>(whole_)
+                                                           : render(i + 1, false, &breaks));
       if (!after.starts_with(before))
         return errorf(
             "message %zu: what is the assistant's cannot be told: as a prompt the chat template "
@@ -154,7 +157,7 @@ class Turns {
       const TextSpan span{before.size(), after.size()};
       one_text &= whole_.starts_with(after);
       together.learned.push_back(span);
-      single.push_back({std::move(after), {span}});
+      single.push_back({std::move(after), {span}, std::move(breaks)});
     }
     if (one_text) return std::vector<Text>{std::move(together)};
     return single;
@@ -173,6 +176,7 @@ class Turns {
   std::vector<size_t> assistants_, learned_;  // messages, ascending
   std::string whole_;
   std::vector<TextSpan> marks_;
+  std::vector<size_t> breaks_;  // of whole_
 };
 
 }  // namespace
@@ -216,26 +220,32 @@ Result<std::vector<EncodedChat>> ChatEncoder::encode(const Conversation& convers
   Turns turns(format_, std::move(messages), conversation, unix_time_s_);
   GEIST_ASSIGN(const auto texts, turns.find());
   std::vector<EncodedChat> out;
-  for (const auto& [text, learned] : texts) {
-    GEIST_ASSIGN(EncodedChat chat, encode_text(text, learned));
+  for (const auto& [text, learned, breaks] : texts) {
+    GEIST_ASSIGN(EncodedChat chat, encode_text(text, learned, breaks));
     out.push_back(std::move(chat));
   }
   return out;
 }
 
 Result<EncodedChat> ChatEncoder::encode_text(std::string_view text,
-                                             const std::vector<TextSpan>& learned) const {
+                                             const std::vector<TextSpan>& learned,
+                                             const std::vector<size_t>& breaks) const {
   EncodedChat chat;
   std::vector<bool> is_learned;
   bool wants_end = false;  // of the turn before: its template ends it with the next text
-  const auto add = [&](std::string_view part, bool learn) {
+  const auto add = [&](size_t begin, size_t until, bool learn) {
+    const std::string_view part = text.substr(begin, until - begin);
+    std::vector<size_t> inside;
+    for (const size_t offset : breaks)
+      if (offset > begin && offset < begin + part.size()) inside.push_back(offset - begin);
     const bool first = chat.ids.empty();
     // As engine::encode_prompt does it, BOS included; what follows goes on from what was there.
     const bool continues = !first && !tokenizer_->is_control(chat.ids.back());
-    const auto ids =
-        first ? engine::encode_prompt(*tokenizer_, part)
-              : tokenizer_->encode(
-                    part, {.add_special = false, .parse_special = true, .continues = continues});
+    const auto ids = first ? engine::encode_prompt(*tokenizer_, part, {.breaks = inside})
+                           : tokenizer_->encode(part, {.add_special = false,
+                                                       .parse_special = true,
+                                                       .continues = continues,
+                                                       .breaks = inside});
     size_t end = learn ? ids.size() : 0;
     bool ends = false;
     for (size_t k = end; learn && k-- > 0;) {
@@ -255,11 +265,11 @@ Result<EncodedChat> ChatEncoder::encode_text(std::string_view text,
   };
   size_t at = 0;
   for (const TextSpan& span : learned) {
-    add(text.substr(at, span.begin - at), false);
-    add(text.substr(span.begin, span.end - span.begin), true);
+    add(at, span.begin, false);
+    add(span.begin, span.end, true);
     at = span.end;
   }
-  if (wants_end) add(text.substr(at), false);
+  if (wants_end) add(at, text.size(), false);
   // Nothing behind the last learned token is read.
   while (!is_learned.empty() && !is_learned.back()) is_learned.pop_back();
   chat.ids.resize(is_learned.size());

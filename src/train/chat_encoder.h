@@ -44,8 +44,8 @@ class ChatEncoder {
   ChatEncoder(engine::ChatFormat format, const text::Tokenizer& tokenizer, int64_t unix_time_s)
       : format_(std::move(format)), tokenizer_(&tokenizer), unix_time_s_(unix_time_s) {}
   void ask_for_arguments();
-  Result<EncodedChat> encode_text(std::string_view text,
-                                  const std::vector<text::TextSpan>& learned) const;
+  Result<EncodedChat> encode_text(std::string_view text, const std::vector<text::TextSpan>& learned,
+                                  const std::vector<size_t>& breaks) const;
 
   engine::ChatFormat format_;
   const text::Tokenizer* tokenizer_;

@@ -37,6 +37,12 @@ struct KeyHash {
   size_t operator()(const Key& key) const { return key.a; }
 };
 
+std::vector<std::string> inputs_of(const DataOptions& options) {
+  std::vector<std::string> inputs = options.files;
+  inputs.push_back(options.tokenizer);
+  return inputs;
+}
+
 // The shards of one side of the split.
 class Side {
  public:
@@ -68,7 +74,9 @@ class Side {
                      .validation = validation_,
                      .documents = writer_.documents(),
                      .tokens = writer_.tokens()};
-    GEIST_ASSIGN(const Sha256Digest sum, writer_.write((fs::path(o_.out) / name).string()));
+    const std::string path = (fs::path(o_.out) / name).string();
+    GEIST_TRY(refuse_overwriting(path, inputs_of(o_)));
+    GEIST_ASSIGN(const Sha256Digest sum, writer_.write(path));
     entry.sha256 = to_hex(sum);
     report->shards.push_back(std::move(entry));
     return {};
@@ -205,6 +213,7 @@ Result<DataReport> run_data_stage(const DataOptions& options, ThreadPool& pool,
   if (failed)
     return errorf("%s: cannot be made: %s", options.out.c_str(), failed.message().c_str());
   const std::string manifest = (fs::path(options.out) / "manifest.json").string();
+  GEIST_TRY(refuse_overwriting(manifest, inputs_of(options)));
   fs::remove(manifest, failed);  // an interrupted run leaves none
   GEIST_ASSIGN(DataReport report, Stage(options, tokenizer, pool, observer).run());
   GEIST_TRY(write_file(manifest, manifest_text(report)));

@@ -76,9 +76,11 @@ class SuiteRun {
 
  private:
   Result<std::vector<text::TokenId>> prompt_of(const EvalItem& item) const {
+    std::vector<size_t> breaks;
     GEIST_ASSIGN(const std::string text,
-                 format_.render({.messages = item.messages, .tools = item.tools}, kUnixTime));
-    return engine::encode_prompt(m_.tokenizer, text);
+                 format_.render({.messages = item.messages, .tools = item.tools}, kUnixTime,
+                                nullptr, &breaks));
+    return engine::encode_prompt(m_.tokenizer, text, {.breaks = breaks});
   }
 
   Status begin(size_t index) {

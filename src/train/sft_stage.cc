@@ -84,6 +84,9 @@ Result<SftOptions> read_sft_recipe(const Recipe& recipe, const std::string& reci
 
 Result<SftSummary> run_sft_stage(const SftOptions& options, ThreadPool& pool, const SftStart& start,
                                  const TrainObserver& observer) {
+  const std::string path =
+      (fs::path(options.trainer.folder) / (options.lora ? "adapter.gguf" : "model.gguf")).string();
+  GEIST_TRY(refuse_overwriting(path, {{beside(options.folder, options.from)}}));
   GEIST_ASSIGN(gguf::File file, open_base(options));
   const gguf::Metadata metadata = file.metadata();
   GEIST_ASSIGN(TrainedModel trained,
@@ -118,8 +121,7 @@ Result<SftSummary> run_sft_stage(const SftOptions& options, ThreadPool& pool, co
   GEIST_ASSIGN(summary.result, run_training(trained, optimizer, source, trainer, pool, observer));
   summary.weights_sha256 = trained.hash();
   if (!summary.result.finished) return summary;
-  summary.path =
-      (fs::path(trainer.folder) / (options.lora ? "adapter.gguf" : "model.gguf")).string();
+  summary.path = path;
   GEIST_TRY(trained.save(summary.path, optimizer.averaged()));
   return summary;
 }
