@@ -151,7 +151,7 @@ TEST_F(QuantizeFile, NeverInPlace) {
        {source, path("./in.gguf"), path("symbolic.gguf"), path("hard.gguf")}) {
     const auto report = quantize(source, target, FileType::kQ8_0);
     ASSERT_FALSE(report.ok()) << target;
-    EXPECT_NE(report.error().message.find("write to another one"), std::string::npos);
+    EXPECT_NE(report.error().message.find("write to another file"), std::string::npos);
   }
   EXPECT_EQ(*read_file(source), before);
 }
@@ -173,7 +173,7 @@ TEST_F(QuantizeFile, NorOntoAnotherPartOfASplitFile) {
   for (const std::string& target : {first, second}) {
     const auto report = quantize(first, target, FileType::kQ8_0);
     ASSERT_FALSE(report.ok()) << target;
-    EXPECT_NE(report.error().message.find("write to another one"), std::string::npos);
+    EXPECT_NE(report.error().message.find("write to another file"), std::string::npos);
   }
   EXPECT_EQ(*read_file(second), before);
   ASSERT_TRUE(quantize(first, path("whole.gguf"), FileType::kQ8_0).ok());
