@@ -166,6 +166,16 @@ class Base(Case):
         self.assertLess(self.log("whole")[-1]["validation_loss"], self.log("whole")[0]["loss"])
         self.assertLessEqual(len(list((self.folder / "whole/checkpoints").iterdir())), 2)
         self.assertTrue(self.geist("run", self.folder / "whole/model.gguf", "-p", "the little", "-n", 8).stdout)
+        # A checkpoint is a model to train from, the same as the one that came of it.
+        checkpoint = max((self.folder / "whole/checkpoints").iterdir())
+        ends = set()
+        for name in "whole/model.gguf", f"whole/checkpoints/{checkpoint.name}":
+            text = RECIPE.format(out="further", steps=3)
+            shape = text[text.index("[model]"):text.index("[data]")]
+            recipe = self.file("further.toml", text.replace(shape, f'[model]\nfrom = "{name}"\n'))
+            ends.add(self.weights(recipe, 2))
+            shutil.rmtree(self.folder / "further")
+        self.assertEqual(len(ends), 1)
 
     def test_faults_are_one_line(self):
         for more, message in [("lerning_rate = 1\n", b"lerning_rate"), ("schedule = 'up'\n", b"schedule")]:

@@ -192,7 +192,7 @@ Status evaluate(const Options& options) {
                                *loaded.pool};
   Report report;
   for (const auto& tensor : loaded.model->file().tensors())
-    report.parameters += static_cast<int64_t>(tensor.elements());
+    if (!tensor.is_of_trainer()) report.parameters += tensor.elements();
   GEIST_TRY(run_suites(options, model, &report));
   GEIST_TRY(run_text(options, model, &report));
   return write_output(options.json ? json_text(options, report) : table(report));

@@ -91,7 +91,7 @@ void add_tensors(const gguf::File& file, Info& info) {
     TypeShare& share = shares[name];
     share.name = name;
     share.tensors += 1;
-    share.parameters += tensor.elements();
+    share.parameters += tensor.is_of_trainer() ? 0 : tensor.elements();
     share.bytes += static_cast<int64_t>(tensor.data.size());
   }
   for (const auto& [name, share] : shares) {

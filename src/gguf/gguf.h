@@ -90,6 +90,8 @@ struct Tensor {
   int64_t elements() const;
   int64_t columns() const { return dims[0]; }
   int64_t rows() const { return elements() / dims[0]; }
+  // In a checkpoint of training: the optimiser's state, which is no part of the model.
+  bool is_of_trainer() const { return name.starts_with("train."); }
 };
 
 class File {

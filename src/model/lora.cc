@@ -67,13 +67,10 @@ void update(Sha256& hash, std::string_view text) {
   hash.update(std::as_bytes(std::span(text)));
 }
 
-// In a checkpoint of training: the optimiser's state.
-bool is_trainers(const gguf::Tensor& tensor) { return tensor.name.starts_with("train."); }
-
 Sha256Digest digest_of(const gguf::File& file, double alpha) {
   std::vector<const gguf::Tensor*> tensors;
   for (const gguf::Tensor& tensor : file.tensors())
-    if (!is_trainers(tensor)) tensors.push_back(&tensor);
+    if (!tensor.is_of_trainer()) tensors.push_back(&tensor);
   std::sort(tensors.begin(), tensors.end(),
             [](const auto* a, const auto* b) { return a->name < b->name; });
   Sha256 hash;
@@ -149,7 +146,7 @@ Result<std::shared_ptr<const LoraAdapter>> LoraAdapter::load(gguf::File file, co
   adapter->file_ = std::move(file);
   for (const gguf::Tensor& tensor : adapter->file_.tensors()) {
     const std::string& name = tensor.name;
-    if (is_trainers(tensor)) continue;
+    if (tensor.is_of_trainer()) continue;
     if (name.ends_with(kA)) {
       GEIST_TRY(
           adapter->add_pair(tensor, name.substr(0, name.size() - kA.size()), header.alpha, base));
@@ -189,7 +186,7 @@ Result<LoraInfo> read_lora_info(const gguf::File& file) {
   GEIST_ASSIGN(const Header header, read_header(file));
   LoraInfo info{header.architecture, header.name, header.alpha};
   for (const gguf::Tensor& tensor : file.tensors()) {
-    if (is_trainers(tensor)) continue;
+    if (tensor.is_of_trainer()) continue;
     info.parameters += tensor.elements();
     if (!tensor.name.ends_with(kB)) continue;
     const int64_t rank = tensor.columns();

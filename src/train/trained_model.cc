@@ -26,6 +26,7 @@ int64_t aligned(int64_t count) { return (count + kAlignFloats - 1) / kAlignFloat
 Result<int64_t> lay_out(const gguf::File& file, std::vector<Parameter>* parameters) {
   int64_t size = 0;
   for (const gguf::Tensor& tensor : file.tensors()) {
+    if (tensor.is_of_trainer()) continue;  // trained `from` a checkpoint
     if (tensor.type == kernels::TensorType::kI32)
       return errorf("%s: tensor '%s' holds integers, which cannot be trained", file.name().c_str(),
                     tensor.name.c_str());
@@ -108,9 +109,8 @@ Result<TrainedModel> TrainedModel::make(const gguf::File& file, const kernels::K
   TrainedModel trained;
   GEIST_ASSIGN(const int64_t size, lay_out(file, &trained.parameters_));
   GEIST_ASSIGN(trained.weights_, FloatBlock::make(size));
-  for (size_t i = 0; i < trained.parameters_.size(); ++i) {
-    const Parameter& p = trained.parameters_[i];
-    const gguf::Tensor& source = file.tensors()[i];
+  for (const Parameter& p : trained.parameters_) {
+    const gguf::Tensor& source = *file.find(p.name);
     float* to = trained.weights_.data() + p.offset;
     const int64_t row_bytes = kernels::row_bytes(source.type, source.columns()).value_or(0);
     for (int64_t row = 0; row < source.rows(); ++row)
@@ -118,6 +118,8 @@ Result<TrainedModel> TrainedModel::make(const gguf::File& file, const kernels::K
                               to + row * source.columns());
   }
   trained.metadata_ = file.metadata();
+  std::erase_if(trained.metadata_,
+                [](const auto& entry) { return entry.first.starts_with("geist.train."); });
   trained.metadata_["general.file_type"] = gguf::Value::u32(0);  // all F32
   GEIST_ASSIGN(trained.model_,
                model::Model::load(trained.as_file(file.name()), {.kernels = kernels}));
