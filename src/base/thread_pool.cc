@@ -35,41 +35,64 @@ int affinity_count() {
   return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
+// A worker's part in the regions, on its own cache line. `turn` is 2r while somebody works on its
+// part of region r (the worker, or the caller when the worker has not begun) and 2r + 1 when that
+// is done. Regions count from 1.
+struct alignas(64) Seat {
+  std::atomic<uint32_t> turn{1};
+
+  static uint32_t done(uint32_t region) { return 2 * region + 1; }
+
+  // Whoever wins does the part. A worker that comes late, even by regions, finds its part taken.
+  bool claim(uint32_t region) {
+    uint32_t before = done(region - 1);
+    return turn.compare_exchange_strong(before, 2 * region, std::memory_order_acq_rel,
+                                        std::memory_order_relaxed);
+  }
+  bool is_free(uint32_t region) const {
+    return turn.load(std::memory_order_relaxed) == done(region - 1);
+  }
+};
+
 }  // namespace
 
 struct ThreadPool::State {
-  // Each on its own cache line: workers spin on `epoch` while finishing threads write `pending`.
-  alignas(64) std::atomic<uint32_t> epoch{0};
-  alignas(64) std::atomic<int> pending{0};
-  alignas(64) std::atomic<int64_t> counter{0};
-  alignas(64) Call call = nullptr;
+  // Written once a region, read by all workers.
+  alignas(64) std::atomic<uint32_t> region{0};
+  Call call = nullptr;
   void* context = nullptr;
   std::atomic<bool> stop{false};
+  alignas(64) std::atomic<int64_t> counter{0};
   int spins = kSpinsBeforeSleep;
+  std::unique_ptr<Seat[]> seats;  // [workers.size()]
   std::vector<std::thread> workers;
 
   void work(int index) {
-    uint32_t seen = 0;
-    for (;;) {
-      wait_for_epoch(seen);
-      seen = epoch.load(std::memory_order_acquire);
+    Seat& seat = seats[index - 1];
+    for (uint32_t seen = 0;;) {
+      wait_while(region, seen);
+      seen = region.load(std::memory_order_acquire);
       if (stop.load(std::memory_order_relaxed)) return;
+      if (!seat.claim(seen)) continue;
       call(context, index);
-      if (pending.fetch_sub(1, std::memory_order_acq_rel) == 1) pending.notify_one();
+      // In one order with the count of sleepers that notify_one reads: a caller that goes to sleep
+      // now is seen.
+      seat.turn.exchange(Seat::done(seen), std::memory_order_seq_cst);
+      seat.turn.notify_one();
     }
   }
 
-  void wait_for_epoch(uint32_t seen) {
+  void wait_while(const std::atomic<uint32_t>& value, uint32_t old) const {
     for (int spin = 0; spin < spins; ++spin) {
-      if (epoch.load(std::memory_order_acquire) != seen) return;
+      if (value.load(std::memory_order_acquire) != old) return;
       cpu_pause();
     }
-    epoch.wait(seen, std::memory_order_acquire);
+    value.wait(old, std::memory_order_acquire);
   }
 
-  void start_epoch() {
-    epoch.fetch_add(1, std::memory_order_release);
-    epoch.notify_all();
+  void start_region() {
+    region.fetch_add(1, std::memory_order_seq_cst);
+    region.notify_all();
   }
 };
 
@@ -88,6 +111,8 @@ Status ThreadPool::start(int thread_count) {
   if (thread_count == 0) thread_count = processors;
   GEIST_CHECK(thread_count >= 1);
   if (thread_count > processors) state_->spins = kSpinsWhenCrowded;
+  state_->seats = std::make_unique<Seat[]>(static_cast<size_t>(thread_count));
+  state_->workers.reserve(static_cast<size_t>(thread_count));
   try {
     for (int i = 1; i < thread_count; ++i)
       state_->workers.emplace_back([this, i] { state_->work(i); });
@@ -100,7 +125,7 @@ Status ThreadPool::start(int thread_count) {
 
 ThreadPool::~ThreadPool() {
   state_->stop.store(true, std::memory_order_relaxed);
-  state_->start_epoch();
+  state_->start_region();
   for (std::thread& worker : state_->workers) worker.join();
 }
 
@@ -111,17 +136,22 @@ void ThreadPool::run_erased(Call call, void* context) {
   if (state.workers.empty()) return call(context, 0);
   state.call = call;
   state.context = context;
-  state.pending.store(static_cast<int>(state.workers.size()), std::memory_order_relaxed);
-  state.start_epoch();
+  state.start_region();
   call(context, 0);
-  for (int spin = 0;; ++spin) {
-    const int left = state.pending.load(std::memory_order_acquire);
-    if (left == 0) return;
-    if (spin < state.spins) {
-      cpu_pause();
-    } else {
-      state.pending.wait(left, std::memory_order_acquire);
-    }
+  // A worker that has not begun (it slept, or the system runs another program in its place) is not
+  // waited for.
+  const uint32_t region = state.region.load(std::memory_order_relaxed);
+  const int workers = static_cast<int>(state.workers.size());
+  for (int i = 0; i < workers; ++i) {
+    Seat& seat = state.seats[i];
+    if (!seat.is_free(region) || !seat.claim(region)) continue;
+    call(context, i + 1);
+    seat.turn.store(Seat::done(region), std::memory_order_relaxed);
+  }
+  for (int i = 0; i < workers; ++i) {
+    Seat& seat = state.seats[i];
+    for (uint32_t turn; (turn = seat.turn.load(std::memory_order_acquire)) != Seat::done(region);)
+      state.wait_while(seat.turn, turn);
   }
 }
 

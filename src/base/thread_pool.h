@@ -1,6 +1,9 @@
-// A pool for data-parallel regions: run(f) calls f(thread_index) once on each of size() threads,
-// the caller among them, and returns when all are done. Workers spin for some microseconds for the
-// next region (a decode step has hundreds of them) and then sleep, so an idle program uses no CPU.
+// A pool for data-parallel regions: run(f) calls f(part) once for each part in [0, size()), on as
+// many threads as begin, the caller among them, and returns when all are done. The caller does the
+// part of a worker that has not begun when its own is done, so that a region waits for no thread
+// that the system keeps from running; the parts of a region must therefore not wait for each other.
+// Workers spin for some microseconds for the next region (a decode step has hundreds of them) and
+// then sleep, so an idle program uses no CPU.
 //
 // Determinism: a region splits rows, heads or sequences, never a reduction, so results do not
 // depend on size().
@@ -19,8 +22,8 @@ namespace geist {
 class ThreadPool {
  public:
   // thread_count >= 1, the caller included. 0 means one for each processor of the affinity mask.
-  // Where the system may refuse so many threads, create() says so; the constructor takes it as a fault
-  // of the program.
+  // Where the system may refuse so many threads, create() says so; the constructor takes it as a
+  // fault of the program.
   explicit ThreadPool(int thread_count = 0);
   static Result<std::unique_ptr<ThreadPool>> create(int thread_count);
   ~ThreadPool();
@@ -32,7 +35,8 @@ class ThreadPool {
   // One region at a time: run() is not re-entrant and one thread may call it. f must not throw.
   template <typename F>
   void run(F&& f) {
-    run_erased([](void* context, int index) { (*static_cast<std::remove_reference_t<F>*>(context))(index); },
+    run_erased([](void* context,
+                  int index) { (*static_cast<std::remove_reference_t<F>*>(context))(index); },
                const_cast<void*>(static_cast<const void*>(&f)));
   }
 
@@ -66,7 +70,7 @@ class ThreadPool {
   }
 
  private:
-  using Call = void (*)(void* context, int index);
+  using Call = void (*)(void* context, int part);
   void run_erased(Call call, void* context);
   void reset_counter();
   int64_t next();

@@ -1,7 +1,11 @@
 #include "base/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <filesystem>
@@ -57,6 +61,45 @@ TEST_P(ThreadPoolTest, WorkersSleepBetweenRegionsAndWakeUp) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     EXPECT_EQ(threads_asleep(), others + GetParam() - 1);
   }
+}
+
+std::atomic<int> threads_held{0};
+std::atomic<bool> hold{false};
+
+void hold_thread(int) {
+  ++threads_held;
+  while (hold.load()) ::usleep(100);
+  --threads_held;
+}
+
+// Workers that the system keeps from running (here: held in a signal handler) hold up no region.
+TEST_P(ThreadPoolTest, RegionDoesNotWaitForAWorkerThatHasNotBegun) {
+  std::vector<int> before, workers;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task"))
+    before.push_back(std::stoi(task.path().filename().string()));
+  ThreadPool pool(GetParam());
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task"))
+    workers.push_back(std::stoi(task.path().filename().string()));
+  std::erase_if(workers, [&](int id) { return std::ranges::find(before, id) != before.end(); });
+  ASSERT_EQ(static_cast<int>(workers.size()), GetParam() - 1);
+
+  struct sigaction action = {}, old = {};
+  action.sa_handler = hold_thread;
+  ASSERT_EQ(::sigaction(SIGUSR1, &action, &old), 0);
+  hold = true;
+  for (const int worker : workers) ASSERT_EQ(::syscall(SYS_tgkill, ::getpid(), worker, SIGUSR1), 0);
+  while (threads_held.load() != GetParam() - 1) std::this_thread::yield();
+
+  const auto count_parts = [&] {
+    std::vector<std::atomic<int>> hits(static_cast<size_t>(GetParam()));
+    pool.run([&](int part) { ++hits[static_cast<size_t>(part)]; });
+    for (const std::atomic<int>& hit : hits) EXPECT_EQ(hit.load(), 1);
+  };
+  for (int round = 0; round < 3; ++round) count_parts();
+  hold = false;
+  while (threads_held.load() != 0) std::this_thread::yield();
+  for (int round = 0; round < 100; ++round) count_parts();  // those that come late do no part again
+  ASSERT_EQ(::sigaction(SIGUSR1, &old, nullptr), 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, ThreadPoolTest, testing::Values(1, 2, 3, 7));

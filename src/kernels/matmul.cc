@@ -1,7 +1,8 @@
 // Work is cut into spans of panels (16 rows) over all jobs together. With few tokens the product is
 // limited by reading weights: every thread takes one contiguous share of equal bytes. With many it
 // is limited by arithmetic: spans are handed out one by one, so that a thread that is slowed down
-// by another program does not hold up the rest.
+// by another program does not hold up the rest. Small products are not cut: their inputs and
+// results would cross from core to core for longer than they take.
 #include "kernels/matmul.h"
 
 #include <algorithm>
@@ -20,6 +21,7 @@ constexpr int64_t kManyTokens = 16;
 constexpr int64_t kSpanPanels = 32, kSpansPerThread = 6;
 constexpr int64_t kScratchBytes = 256 << 10;   // of panels packed on the fly
 constexpr int64_t kSerialQuantize = 16 << 10;  // floats; below, a parallel region costs more
+constexpr int64_t kSerialProduct = 256 << 10;  // bytes of weights times tokens, likewise
 
 int64_t panel_count(const Matrix& w) { return (w.rows + kPanelRows - 1) / kPanelRows; }
 
@@ -185,6 +187,7 @@ void matmul(const Kernels& kernels, ThreadPool& pool, Activations& x,
       multiply_rows(call, job, row, rows, scratch);
     });
   };
+  if (line.cost() * x.tokens() < kSerialProduct) return span(0, line.cost());
   if (x.tokens() < kManyTokens || pool.size() == 1) {
     pool.for_ranges(line.cost(), 1, span);
     return;
