@@ -1,4 +1,4 @@
-"""A picture of bench/compare.py's table: for each model, one bar a work, geist's rate over the peer's."""
+"""The table of bench/compare.py as a picture (for each model, one bar a work: geist's rate over the peer's) and as Markdown."""
 import html
 
 BAR, GAP, LEFT, WIDTH, TOP = 11, 3, 190, 760, 46
@@ -38,3 +38,16 @@ def write(rows, path, peer="llama.cpp"):
         f'(dark: {legend.replace("   ", ", light: ", 1)})</text>'
         f'<line x1="{one:.1f}" y1="{TOP - 8}" x2="{one:.1f}" y2="{y}" stroke="#999" stroke-dasharray="3 3"/>'
         f'<text x="{one:.1f}" y="{TOP - 12}" text-anchor="middle" fill="#666">1.0</text>{"".join(body)}</svg>\n')
+
+
+def markdown(rows, peer="llama.cpp"):
+    """Ratios, a row for each model, a column for each work; in a cell one figure for each number of threads."""
+    rows = [row for row in rows if row["peer"] == peer]
+    works = list(dict.fromkeys(row["work"] for row in rows))
+    threads = sorted({int(row["threads"]) for row in rows})
+    ratio = {(row["shape"], row["type"], int(row["threads"]), row["work"]): f"{float(row['ratio']):.2f}" for row in rows}
+    lines = [f"| model | {' | '.join(works)} |", f"| --- |{' --- |' * len(works)}"]
+    for shape, kind in dict.fromkeys((row["shape"], row["type"]) for row in rows):
+        cells = [" · ".join(ratio.get((shape, kind, t, work), "–") for t in threads) for work in works]
+        lines.append(f"| {shape} {kind} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"

@@ -4,6 +4,7 @@
   bench/compare.py                                   the table of the README: shapes 135m, 1b, 7b
   bench/compare.py --shapes 1b --types Q4_0,Q8_0 --threads 1 --works prefill,decode
   bench/compare.py --model mine.gguf --types asis
+  bench/compare.py --table bench/results/compare.csv that CSV as the Markdown of the README
   bench/compare.py --ik ~/ik_llama.cpp/build         ik_llama.cpp beside them
 
 The models of the shapes have random weights and are made into bench/.cache (bench/make_model.cc); --model is
@@ -103,7 +104,12 @@ def main():
     parser.add_argument("--ik", type=pathlib.Path, help="build folder of ik_llama.cpp")
     parser.add_argument("--csv", type=pathlib.Path, help="the table; FILE.svg beside it is the picture")
     parser.add_argument("--append", action="store_true", help="keep the rows that --csv has of other models")
+    parser.add_argument("--table", type=pathlib.Path, help="print this CSV as Markdown and do nothing else")
     args = parser.parse_args()
+    if args.table:
+        with args.table.open(newline="") as file:
+            print(chart.markdown(list(csv.DictReader(file))), end="")
+        return
     unknown = [name for name in args.works if name not in WORKS and name != "start"]
     if unknown:
         parser.error(f"unknown work {unknown[0]}; known: {', '.join([*WORKS, 'start'])}")
