@@ -1,7 +1,8 @@
-// Context as virtual memory on models with sliding windows: random programs against recomputation
-// (engine/program_test_support.h).
+// Context as virtual memory across folders: models with sliding windows under random programs
+// against recomputation (engine/program_test_support.h), and who may share pages with whom.
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <iterator>
 #include <memory>
 #include <string>
@@ -9,6 +10,8 @@
 #include <vector>
 
 #include "engine/program_test_support.h"
+#include "engine/weights_digest.h"
+#include "model/lora.h"
 #include "tests/support/random_model.h"
 
 namespace geist::engine {
@@ -71,6 +74,99 @@ TEST_P(Windows, GoingFarBackComputesAgain) {
     text.cut(length);
     compute(runner, session);
   }
+}
+
+// ---- who may share with whom
+
+std::shared_ptr<const model::AdapterSet> adapters(const model::Model& model, uint64_t seed,
+                                                  float scale) {
+  RandomStream random(seed, "adapter");
+  const auto values = [&](size_t count) {
+    std::vector<float> out(count);
+    for (float& v : out) v = static_cast<float>(random.next_double() - 0.5);
+    return out;
+  };
+  const gguf::Tensor& base = *model.file().find("blk.0.attn_k.weight");
+  const int64_t rank = 3, in = base.dims[0], out = base.dims[1];
+  const model::LoraMatrices pair{base.name,
+                                 rank,
+                                 in,
+                                 out,
+                                 values(static_cast<size_t>(rank * in)),
+                                 values(static_cast<size_t>(rank * out))};
+  const Folder folder;
+  std::filesystem::create_directories(folder.path());
+  const std::string path = folder.path() + "/adapter.gguf";
+  EXPECT_TRUE(model::write_lora(path, "llama", 6, {&pair, 1}).ok());
+  auto adapter = model::LoraAdapter::load(std::move(*gguf::File::open(path)), model);
+  EXPECT_TRUE(adapter.ok());
+  return std::make_shared<const model::AdapterSet>(
+      std::vector<model::AdapterSet::Member>{{*adapter, scale}});
+}
+
+std::vector<float> answer(const model::Model& model, const Text& text,
+                          const SessionOptions& options, int32_t* computed = nullptr) {
+  ThreadPool pool(1);
+  Runner runner(model, pool);
+  Session session(model, options);
+  append_text(session, text);
+  int32_t tokens = 0;
+  while (session.pending() > 0) tokens += runner.pass(session);
+  if (computed != nullptr) *computed = tokens;
+  return {session.logits().begin(), session.logits().end()};
+}
+
+// One memory, one text: sessions share pages if and only if their adapters and scales are equal.
+TEST(Sharing, SessionsOfOtherAdaptersOrScalesNeverShare) {
+  const model::Model& model = window_model("llama", 4);
+  RandomStream random(1, "adapters");
+  const Text text = random_text(random, 100);
+  Memory memory(model, {.budget_bytes = 1 << 26});
+  std::vector<std::vector<float>> seen;
+  for (const auto& set : {std::shared_ptr<const model::AdapterSet>(), adapters(model, 1, 1.0f),
+                          adapters(model, 2, 1.0f), adapters(model, 1, 0.5f)}) {
+    const std::vector<float> expected = answer(model, text, {.adapters = set});
+    for (const std::vector<float>& other : seen) EXPECT_FALSE(same_bytes(other, expected));
+    for (const int32_t wanted : {100, 4}) {  // the second one finds the first one's three pages
+      int32_t computed = 0;
+      const SessionOptions options{.adapters = set, .memory = &memory};
+      EXPECT_TRUE(same_bytes(answer(model, text, options, &computed), expected));
+      EXPECT_EQ(computed, wanted);
+    }
+    seen.push_back(expected);
+  }
+  int32_t computed = 0;  // the same content and scale, loaded again
+  const SessionOptions again{.adapters = adapters(model, 2, 1.0f), .memory = &memory};
+  EXPECT_TRUE(same_bytes(answer(model, text, again, &computed), seen[2]));
+  EXPECT_EQ(computed, 4);
+}
+
+// Pages of other weights and KV types lie in the same store, under other names.
+TEST(Sharing, OneStoreKeepsWeightsAndKvTypesApart) {
+  const model::Model& one = window_model("llama", 5);
+  const model::Model& other = window_model("llama", 6);
+  RandomStream random(2, "store");
+  const Text text = random_text(random, 100);
+  const Folder folder;
+  const auto store = open_store(folder);
+  ThreadPool pool(1);
+  for (const model::Model* model : {&one, &other}) {
+    const Sha256Digest weights = weights_digest(model->file(), pool);
+    for (const model::KvType type : kTypes) {
+      for (const int32_t wanted : {100, 4}) {
+        Memory memory(
+            *model,
+            {.budget_bytes = 1 << 26, .store = store.get(), .weights = weights, .kv_type = type});
+        Runner runner(*model, pool);
+        Session session(*model, {.memory = &memory});
+        append_text(session, text);
+        EXPECT_EQ(runner.pass(session), wanted);
+        EXPECT_TRUE(same_bytes(session.logits(), alone(*model, text, type)));
+        EXPECT_EQ(memory.save(session), 3);
+      }
+    }
+  }
+  EXPECT_EQ(store->stats().pages, 2 * std::size(kTypes) * 3);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Windows, ::testing::Values("gemma3", "gpt-oss", "llama"),

@@ -93,6 +93,17 @@ bool Memory::make_room(Lock& lock, uint64_t bytes) {
   return true;
 }
 
+// For a session that cuts a shared page. False: it must compute the page's tokens again.
+bool Memory::make_room_for_copy(Lock& lock, PageNode& node) {
+  ++holds_;
+  ++node.in_use;
+  const bool made = make_room(lock, page_bytes_);
+  --node.in_use;
+  --holds_;
+  released_.notify_all();
+  return made;
+}
+
 // Writes pages without the lock, holding them meanwhile. Returns how many are in the store.
 int32_t Memory::save_nodes(Lock& lock, const std::vector<PageNodePtr>& nodes) {
   ++holds_;

@@ -132,6 +132,7 @@ class Memory {
   void roll_back(Session& session);
   bool restore(Lock& lock, Hold& hold, int32_t next_pos);
   bool make_room(Lock& lock, uint64_t bytes);
+  bool make_room_for_copy(Lock& lock, PageNode& node);
   std::vector<PageNodePtr> victims(uint64_t bytes);
   bool worth_storing(const PageNode& node) const;
   bool is_resident(const PageNode& node, int32_t next_pos) const;

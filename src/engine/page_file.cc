@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/checked.h"
 #include "kernels/kernels.h"
+#include "model/page.h"
 
 namespace geist::engine {
 namespace {
@@ -90,8 +91,10 @@ Result<PageRecord> parse_page_header(std::span<const std::byte> bytes) {
   record.label = get<uint32_t>(bytes, 20);
   record.name = get<PageName>(bytes, 40);
   record.parent = get<PageName>(bytes, 72);
-  if (count == 0 || count > static_cast<uint32_t>(kernels::kPageTokens) || record.first_pos < 0)
-    return errorf("a page of %u tokens at position %d cannot be", count, record.first_pos);
+  if (count == 0 || count > static_cast<uint32_t>(kernels::kPageTokens) || record.first_pos < 0 ||
+      record.label >= model::kLabelCount)
+    return errorf("a page of %u tokens at position %d with label %u cannot be", count,
+                  record.first_pos, record.label);
   record.tokens.resize(count);
   const size_t token_bytes = count * sizeof(text::TokenId);
   std::memcpy(record.tokens.data(), bytes.data() + kTokensAt, token_bytes);

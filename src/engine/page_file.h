@@ -2,7 +2,7 @@
 //
 //     0  "GEISTPAG"
 //     8  u32 version = 1       12  u32 tokens, 1..32
-//    16  i32 first position    20  u32 label
+//    16  i32 first position    20  u32 label, 0..63
 //    24  u64 bytes of full-attention layers (F)
 //    32  u64 bytes of sliding-window layers (W)
 //    40  the page's name       72  the name of the page before it (or of the root)

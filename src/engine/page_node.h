@@ -86,7 +86,7 @@ struct PageNode {
   Charge charge;
   int32_t in_use = 0;   // passes that hold it
   int32_t pins = 0;     // engine::Pin
-  double value = 0;     // the least is evicted first: see memory.cc
+  double value = 0;     // the least is evicted first: see eviction.cc
   bool listed = false;  // in the Memory's list of open pages
 };
 

@@ -46,10 +46,14 @@ bool Scheduler::cancel(RequestId id) {
 }
 
 int32_t Scheduler::prefill_budget() const {
-  if (prefill_token_s_ <= 0) return kFirstPrefill;
-  const double room = (options_.latency_max_s - decode_s_) / prefill_token_s_;
+  // Until prefill was measured, a token of it is taken to cost what a pass of decoding does: less,
+  // since it reads no weights of its own.
+  const double token_s = prefill_token_s_ > 0 ? prefill_token_s_ : decode_s_;
+  const int32_t most = prefill_token_s_ > 0 ? options_.pass_tokens_max : kFirstPrefill;
+  if (token_s <= 0) return kFirstPrefill;
+  const double room = (options_.latency_max_s - decode_s_) / token_s;
   const double tokens = std::clamp(room, double{1} * options_.prefill_tokens_min,
-                                   double{1} * options_.pass_tokens_max);
+                                   double{1} * std::max(most, options_.prefill_tokens_min));
   return static_cast<int32_t>(tokens);
 }
 

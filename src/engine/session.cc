@@ -38,13 +38,15 @@ Session::Session(const model::Model& model, const SessionOptions& options)
       context_max_(context_limit(model.config(), options)),
       adapters_(options.adapters),
       claim_(memory_) {
+  GEIST_CHECK(memory_ == nullptr || memory_->model_ == model_);
   if (memory_ != nullptr) root_ = memory_->root(adapters_.get(), options.domain);
 }
 
 Session Session::fork() const {
   if (tail_) tail_->shared.store(true);
+  std::vector<TokenId> listed = std::move(tokens_);  // not copied
   Session copy(*this);
-  copy.tokens_.clear();
+  tokens_ = std::move(listed);
   return copy;
 }
 
@@ -81,6 +83,9 @@ Status Session::append(std::span<const TokenId> tokens, uint32_t label) {
       return errorf("token %d is not in the model's vocabulary of %d", id, vocab_size);
     }
   }
+  // Another number would stand for one of these in the attention mask.
+  if (label >= model::kLabelCount)
+    return errorf("label %u is none: labels are 0 to %u", label, model::kLabelCount - 1);
   const int64_t total = int64_t{length()} + static_cast<int64_t>(tokens.size());
   if (total > context_max_) {
     return errorf(
@@ -125,8 +130,10 @@ void Session::cut(int32_t new_length) {
   while (tail_ && tail_->first_pos >= new_length) step_back();
   if (!tail_ || tail_->end() == new_length) return;
   const auto kept = static_cast<size_t>(new_length - tail_->first_pos);
-  const Memory::Lock lock = memory_ != nullptr ? Memory::Lock(memory_->mutex_) : Memory::Lock();
-  if (!tail_->page || !is_whole(layout(), *tail_->page)) {
+  Memory::Lock lock = memory_ != nullptr ? Memory::Lock(memory_->mutex_) : Memory::Lock();
+  const bool copies = memory_ != nullptr && tail_->frozen();
+  if (!tail_->page || !is_whole(layout(), *tail_->page) ||
+      (copies && !memory_->make_room_for_copy(lock, *tail_))) {
     give_up(tail_);
     pending_.resize(kept);
     return;

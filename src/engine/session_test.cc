@@ -217,6 +217,16 @@ TEST(Session, LabelsStartPagesOfTheirOwn) {
   EXPECT_EQ(session.kv_bytes(), 3 * page_bytes(tiny()));
 }
 
+// A query's set of labels has 64 bits: another number would be taken for one of them.
+TEST(Session, OnlyLabelsThatAQueryCanExcludeAreTaken) {
+  Session session(tiny(), {});
+  EXPECT_TRUE(session.append(Tokens{1}, 63).ok());
+  const Status refused = session.append(Tokens{1}, 64);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().message, "label 64 is none: labels are 0 to 63");
+  EXPECT_EQ(session.length(), 1);
+}
+
 TEST(Session, ForksRunInThreadsOfTheirOwn) {
   RandomStream random(6, "threads");
   ThreadPool pool(1);

@@ -60,7 +60,7 @@ void make_own(const KvLayout& layout, std::shared_ptr<Page>& page) {
 }
 
 int32_t reserve(const Config& config, Sequence& sequence, int32_t count, uint32_t label) {
-  GEIST_CHECK(count >= 0);
+  GEIST_CHECK(count >= 0 && label < kLabelCount);
   const KvLayout& layout = config.kv_layout(sequence.kv_type);
   const int32_t first = sequence.length;
   while (count > 0) {

@@ -15,6 +15,9 @@
 
 namespace geist::model {
 
+// Labels are 0..63: a bit each of the set that a query may see (BatchToken::visible_labels).
+inline constexpr uint32_t kLabelCount = 64;
+
 // Keys and values of up to kernels::kPageTokens consecutive tokens of one sequence, all layers.
 // Tokens of different labels never share a page. A page with count == kPageTokens is immutable.
 struct Page {
