@@ -4,6 +4,7 @@
 // the weights that a step reads.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -22,7 +23,8 @@ namespace geist::cli {
 namespace {
 
 struct BenchOptions {
-  ModelOptions model;
+  ModelOptions model;  // the one at hand
+  std::vector<std::string> models;
   int32_t prompt = 512, predict = 128, repeats = 3;
   std::vector<int> threads, depths, batches;
   bool json = false, roofline = false;
@@ -72,8 +74,9 @@ Result<std::vector<Measurement>> measure(const BenchOptions& options, const Load
   return out;
 }
 
-std::string to_json(const BenchOptions& options, const LoadedModel& loaded,
-                    std::span<const Measurement> results, std::span<const RooflineRow> roofline) {
+nlohmann::ordered_json to_json(const BenchOptions& options, const LoadedModel& loaded,
+                               std::span<const Measurement> results,
+                               std::span<const RooflineRow> roofline) {
   const double bytes = bytes_per_token(*loaded.model);
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (const Measurement& m : results) {
@@ -91,7 +94,7 @@ std::string to_json(const BenchOptions& options, const LoadedModel& loaded,
                                  {"load_s", loaded.load_s},
                                  {"results", rows}};
   if (!roofline.empty()) json["roofline"] = roofline_json(roofline);
-  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  return json;
 }
 
 std::string to_text(const LoadedModel& loaded, std::span<const Measurement> results) {
@@ -111,29 +114,50 @@ std::string to_text(const LoadedModel& loaded, std::span<const Measurement> resu
   return out;
 }
 
+// What is printed and drawn of all files.
+struct Report {
+  std::string text;
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  std::vector<RooflineRow> roofline;
+};
+
+// One file: measured, and let go before the next.
+Status bench_model(const BenchOptions& options, Report& report) {
+  GEIST_ASSIGN(const LoadedModel loaded, load_model(options.model));
+  GEIST_TRY(refuse_overwriting(options.svg, loaded.files()));
+  if (!loaded.model->config().has_logits)
+    return errorf("%s: an embedding model writes no tokens", options.model.model.c_str());
+  GEIST_ASSIGN(const std::vector<Measurement> results, measure(options, loaded));
+  std::vector<RooflineRow> roofline;
+  if (options.roofline || !options.svg.empty()) roofline = make_roofline(loaded, results);
+  if (options.models.size() > 1) report.text += options.model.model + "\n";
+  report.text += to_text(loaded, results);
+  if (options.roofline) report.text += "\n" + roofline_text(roofline);
+  report.json.push_back(to_json(options, loaded, results, roofline));
+  report.roofline.insert(report.roofline.end(), roofline.begin(), roofline.end());
+  return {};
+}
+
 int run_bench(BenchOptions options) {
   if (options.threads.empty()) options.threads = {0};
   if (options.depths.empty()) options.depths = {0};
   if (options.batches.empty()) options.batches = {1};
   const CatchInterrupt catching;
-  auto loaded = load_model(options.model);
-  if (!loaded.ok()) return fail(loaded.error());
-  if (Status status = refuse_overwriting(options.svg, loaded->files()); !status)
-    return fail(status.error());
-  if (!loaded->model->config().has_logits) {
-    return fail(errorf("%s: an embedding model writes no tokens", options.model.model.c_str()));
+  Report report;
+  std::string title;
+  for (const std::string& name : options.models) {
+    options.model.model = name;
+    if (Status status = bench_model(options, report); !status) return fail(status.error());
+    title += (title.empty() ? "" : ", ") + std::filesystem::path(name).filename().string();
   }
-  const auto results = measure(options, *loaded);
-  if (!results.ok()) return fail(results.error());
-  std::vector<RooflineRow> roofline;
-  if (options.roofline || !options.svg.empty()) roofline = make_roofline(*loaded, *results);
   if (!options.svg.empty()) {
-    const std::string svg = roofline_svg(options.model.model, roofline);
+    const std::string svg = roofline_svg(title, report.roofline);
     if (Status status = write_file(options.svg, svg); !status) return fail(status.error());
   }
-  std::string text =
-      options.json ? to_json(options, *loaded, *results, roofline) : to_text(*loaded, *results);
-  if (options.roofline && !options.json) text += "\n" + roofline_text(roofline);
+  const nlohmann::ordered_json& json = options.models.size() == 1 ? report.json[0] : report.json;
+  const auto as_it_is = nlohmann::ordered_json::error_handler_t::replace;
+  const std::string text =
+      options.json ? json.dump(2, ' ', false, as_it_is) + "\n" : std::move(report.text);
   if (Status status = write_output(text); !status) return fail(status.error());
   return kDone;
 }
@@ -146,10 +170,12 @@ Command bench_command() {
       "geist bench model.gguf\ngeist bench model.gguf -p 512 -n 128 -t 1,2 --json\n"
       "geist bench model.gguf -p 512 -n 0 -d 0,4096,16384     prefill deep in a context\n"
       "geist bench model.gguf -p 0 -n 32 -b 1,4,16,64         sequences side by side\n"
-      "geist bench model.gguf --roofline --svg roofline.svg   how near the machine's limits it is",
+      "geist bench model.gguf --roofline                      how near the machine's limits it is\n"
+      "geist bench q8.gguf q4.gguf --svg roofline.svg         a picture of that, of several files",
       [](CLI::App& app) -> std::function<int()> {
         auto options = std::make_shared<BenchOptions>();
-        app.add_option("model", options->model.model, "a GGUF file or a name in the model store")
+        app.add_option("model", options->models,
+                       "GGUF files or names in the model store, one after another")
             ->required();
         add_lora_option(app, options->model);
         add_kv_option(app, options->model);
@@ -180,7 +206,7 @@ Command bench_command() {
         app.add_flag("--roofline", options->roofline,
                      "what each work needs beside what the machine can do, measured now");
         app.add_option("--svg", options->svg, "write the picture of the roofline to this file");
-        app.add_flag("--json", options->json, "one JSON object");
+        app.add_flag("--json", options->json, "a JSON object; of several models a list of them");
         return [options] { return run_bench(*options); };
       }};
 }

@@ -45,48 +45,80 @@ std::string work_name(const RooflineRow& row) {
   return name;
 }
 
-// Axes of the picture: decades of operations a byte (x) and Gop/s (y).
+// Of the model's bytes.
+std::string largest_type(const model::Model& model) {
+  std::map<std::string_view, uint64_t> bytes;
+  for (const gguf::Tensor& tensor : model.file().tensors())
+    bytes[kernels::tensor_type_info(tensor.type).name] += tensor.data.size();
+  const auto less = [](const auto& a, const auto& b) { return a.second < b.second; };
+  return std::string(std::max_element(bytes.begin(), bytes.end(), less)->first);
+}
+
+// The picture's axes: operations a byte, and Gop/s.
+constexpr double kLeft = 70, kRight = 690, kTop = 50, kBottom = 410;
 struct Axes {
-  static constexpr double kLeft = 70, kTop = 50, kWidth = 620, kHeight = 360;
-  double x_low = 0.1, x_high = 10000, y_low = 1, y_high = 10000;
-  double x(double v) const {
-    return kLeft +
-           kWidth * std::log10(std::clamp(v, x_low, x_high) / x_low) / std::log10(x_high / x_low);
-  }
-  double y(double v) const {
-    return kTop + kHeight -
-           kHeight * std::log10(std::clamp(v, y_low, y_high) / y_low) / std::log10(y_high / y_low);
-  }
+  SvgAxis x{0.1, 10000, kLeft, kRight, true}, y{1, 10000, kBottom, kTop, true};
 };
 
 void draw_grid(const Axes& axes, std::string& out) {
-  const double bottom = Axes::kTop + Axes::kHeight, right = Axes::kLeft + Axes::kWidth;
-  for (double v = axes.x_low; v <= axes.x_high * 1.01; v *= 10) {
-    out += svg_format("<line class='grid' x1='%.1f' y1='%.1f' x2='%.1f' y2='%.1f'/>", axes.x(v),
-                      Axes::kTop, axes.x(v), bottom);
-    out += svg_format("<text x='%.1f' y='%.1f' text-anchor='middle'>%g</text>", axes.x(v),
-                      bottom + 16, v);
+  for (const double v : axes.x.ticks()) {
+    out += svg_format("<line class='grid' x1='%.1f' y1='%.1f' x2='%.1f' y2='%.1f'/>", axes.x.at(v),
+                      kTop, axes.x.at(v), kBottom);
+    out += svg_format("<text x='%.1f' y='%.1f' text-anchor='middle'>%s</text>", axes.x.at(v),
+                      kBottom + 16, svg_tick(v).c_str());
   }
-  for (double v = axes.y_low; v <= axes.y_high * 1.01; v *= 10) {
-    out += svg_format("<line class='grid' x1='%.1f' y1='%.1f' x2='%.1f' y2='%.1f'/>", Axes::kLeft,
-                      axes.y(v), right, axes.y(v));
-    out += svg_format("<text x='%.1f' y='%.1f' text-anchor='end'>%g</text>", Axes::kLeft - 6,
-                      axes.y(v) + 4, v);
+  for (const double v : axes.y.ticks()) {
+    out += svg_format("<line class='grid' x1='%.1f' y1='%.1f' x2='%.1f' y2='%.1f'/>", kLeft,
+                      axes.y.at(v), kRight, axes.y.at(v));
+    out += svg_format("<text x='%.1f' y='%.1f' text-anchor='end'>%s</text>", kLeft - 6,
+                      axes.y.at(v) + 4, svg_tick(v).c_str());
   }
+  constexpr double kMiddle = (kTop + kBottom) / 2;
   out += svg_format(
       "<text x='%.1f' y='%.1f' text-anchor='middle'>operations a byte that must be read</text>",
-      Axes::kLeft + Axes::kWidth / 2, bottom + 34);
+      (kLeft + kRight) / 2, kBottom + 34);
   out += svg_format(
       "<text x='16' y='%.1f' transform='rotate(-90 16 %.1f)' text-anchor='middle'>Gop/s</text>",
-      Axes::kTop + Axes::kHeight / 2, Axes::kTop + Axes::kHeight / 2);
+      kMiddle, kMiddle);
 }
 
 void draw_roof(const Axes& axes, const kernels::MachineLimits& limits, double peak,
                const char* colour, std::string& out) {
   const double ridge = peak / limits.read_bytes_per_s;
   out += svg_format("<polyline fill='none' stroke='%s' points='%.1f,%.1f %.1f,%.1f %.1f,%.1f'/>",
-                    colour, axes.x(axes.x_low), axes.y(limits.read_bytes_per_s * axes.x_low * 1e-9),
-                    axes.x(ridge), axes.y(peak * 1e-9), axes.x(axes.x_high), axes.y(peak * 1e-9));
+                    colour, kLeft, axes.y.at(limits.read_bytes_per_s * axes.x.low * 1e-9),
+                    axes.x.at(ridge), axes.y.at(peak * 1e-9), kRight, axes.y.at(peak * 1e-9));
+}
+
+// Both roofs of a number of threads, and their figures in the corner.
+void draw_limits(const Axes& axes, const RooflineRow& row, size_t index, std::string& out) {
+  const kernels::MachineLimits& limits = row.limits;
+  if (limits.read_bytes_per_s <= 0) return;
+  const char* colour = svg_colour(index);
+  draw_roof(axes, limits, limits.int8_ops_per_s, colour, out);
+  draw_roof(axes, limits, limits.float_ops_per_s, colour, out);
+  const int threads = row.measured.threads;
+  out += svg_format(
+      "<text x='%.1f' y='%.1f' style='fill:%s'>%d thread%s: %.1f GB/s, int8 %.0f, float %.0f "
+      "Gop/s</text>",
+      kLeft + 10, kTop + 14 + 15 * static_cast<double>(index), colour, threads,
+      threads == 1 ? "" : "s", limits.read_bytes_per_s * 1e-9, limits.int8_ops_per_s * 1e-9,
+      limits.float_ops_per_s * 1e-9);
+}
+
+// Points of one type of weights have one shape; their names stand on one side.
+void draw_point(const Axes& axes, const RooflineRow& row, size_t colour, size_t type,
+                std::string& out) {
+  static constexpr const char* kShapes[] = {"M-4 0A4 4 0 1 0 4 0A4 4 0 1 0-4 0Z", "M-4-4H4V4H-4Z",
+                                            "M0-5L5 4H-5Z", "M0-6L5 0L0 6L-5 0Z"};
+  const double x = axes.x.at(ops(row.cost) / row.cost.bytes());
+  const double y = axes.y.at(ops(row.cost) / row.measured.median_s() * 1e-9);
+  out += svg_format("<path transform='translate(%.1f %.1f)' d='%s' fill='%s'/>", x, y,
+                    kShapes[type % std::size(kShapes)], svg_colour(colour));
+  const bool left = type % 2 == 0;
+  out += svg_format("<text x='%.1f' y='%.1f' font-size='10' text-anchor='%s'>%s %s: %.0f%%</text>",
+                    x + (left ? -9 : 9), y + 4, left ? "end" : "start", row.weights.c_str(),
+                    work_name(row).c_str(), 100 * row.share());
 }
 
 }  // namespace
@@ -101,12 +133,13 @@ std::vector<RooflineRow> make_roofline(const LoadedModel& loaded,
                                        std::span<const Measurement> measurements) {
   std::map<int, kernels::MachineLimits> limits;
   std::vector<RooflineRow> rows;
+  const std::string weights = largest_type(*loaded.model);
   for (const Measurement& m : measurements) {
     if (!limits.contains(m.threads)) {
       ThreadPool pool(m.threads);
       limits[m.threads] = kernels::measure_machine_limits(loaded.model->kernels().isa, pool);
     }
-    rows.push_back({m, limits[m.threads], cost_of(loaded, m.work)});
+    rows.push_back({weights, m, limits[m.threads], cost_of(loaded, m.work)});
   }
   return rows;
 }
@@ -137,6 +170,7 @@ nlohmann::ordered_json roofline_json(std::span<const RooflineRow> rows) {
   nlohmann::ordered_json out = nlohmann::ordered_json::array();
   for (const RooflineRow& row : rows) {
     out.push_back({{"work", row.measured.work.name()},
+                   {"weights", row.weights},
                    {"threads", row.measured.threads},
                    {"tokens", row.measured.work.tokens},
                    {"depth", row.measured.work.depth},
@@ -158,32 +192,16 @@ nlohmann::ordered_json roofline_json(std::span<const RooflineRow> rows) {
 std::string roofline_svg(const std::string& title, std::span<const RooflineRow> rows) {
   Axes axes;
   for (const RooflineRow& row : rows)
-    while (row.limits.int8_ops_per_s * 1e-9 > axes.y_high) axes.y_high *= 10;
+    while (row.limits.int8_ops_per_s * 1e-9 > axes.y.high) axes.y.high *= 10;
   std::string body;
   draw_grid(axes, body);
   std::map<int, size_t> colour_of;
+  std::map<std::string, size_t> shape_of;
   for (const RooflineRow& row : rows) {
-    const bool first = !colour_of.contains(row.measured.threads);
-    const size_t index =
-        colour_of.try_emplace(row.measured.threads, colour_of.size()).first->second;
-    const char* colour = svg_colour(index);
-    if (first && row.limits.read_bytes_per_s > 0) {
-      draw_roof(axes, row.limits, row.limits.int8_ops_per_s, colour, body);
-      draw_roof(axes, row.limits, row.limits.float_ops_per_s, colour, body);
-      body += svg_format(
-          "<text x='%.1f' y='%.1f' style='fill:%s'>%d thread%s: %.1f GB/s, int8 %.0f, float %.0f "
-          "Gop/s</text>",
-          Axes::kLeft + 10, Axes::kTop + 14 + 15 * static_cast<double>(index), colour,
-          row.measured.threads, row.measured.threads == 1 ? "" : "s",
-          row.limits.read_bytes_per_s * 1e-9, row.limits.int8_ops_per_s * 1e-9,
-          row.limits.float_ops_per_s * 1e-9);
-    }
-    const double x = axes.x(ops(row.cost) / row.cost.bytes());
-    const double y = axes.y(ops(row.cost) / row.measured.median_s() * 1e-9);
-    body += svg_format("<circle cx='%.1f' cy='%.1f' r='4' fill='%s'/>", x, y, colour);
-    body += svg_format("<text x='%.1f' y='%.1f' font-size='10' text-anchor='%s'>%s: %.0f%%</text>",
-                       x + (x > 500 ? -8 : 8), y + 12, x > 500 ? "end" : "start",
-                       work_name(row).c_str(), 100 * row.share());
+    const auto [colour, is_new] = colour_of.try_emplace(row.measured.threads, colour_of.size());
+    if (is_new) draw_limits(axes, row, colour->second, body);
+    const size_t shape = shape_of.try_emplace(row.weights, shape_of.size()).first->second;
+    draw_point(axes, row, colour->second, shape, body);
   }
   return svg_document(720, 460,
                       "<text x='20' y='28' font-size='14'>Roofline of " + svg_escape(title) +

@@ -12,6 +12,7 @@
 namespace geist::cli {
 
 struct RooflineRow {
+  std::string weights;  // the type that most of their bytes have
   Measurement measured;
   kernels::MachineLimits limits;  // with as many threads
   model::PassCost cost;           // of the whole work of one repeat
@@ -26,7 +27,9 @@ std::vector<RooflineRow> make_roofline(const LoadedModel& loaded,
 
 std::string roofline_text(std::span<const RooflineRow> rows);
 nlohmann::ordered_json roofline_json(std::span<const RooflineRow> rows);
-// The picture: operations a second against operations a byte, one roof for each number of threads.
+// The picture: operations a second against operations a byte, both in decades; a roof for each
+// number of threads (one bend for int8 products, one for float), a point for each phase of each
+// type of weights with its share of the roof.
 std::string roofline_svg(const std::string& title, std::span<const RooflineRow> rows);
 
 }  // namespace geist::cli
