@@ -36,7 +36,7 @@ std::vector<std::byte> build(std::span<const std::byte> in, PageRecord& record) 
   const auto byte = [&](size_t i) { return i < in.size() ? static_cast<uint8_t>(in[i]) : 0u; };
   const size_t full = std::min<size_t>(byte(0), in.size()), window = byte(1) % 100;
   record.first_pos = static_cast<int32_t>(byte(2) * byte(3));
-  record.label = byte(4);
+  record.label = byte(4) % 64;
   for (size_t i = 0; i < 1 + byte(5) % 32; ++i)
     record.tokens.push_back(static_cast<text::TokenId>(byte(6 + i) * 1000));
   record.name = page_name(record.parent, record.first_pos, record.label, record.tokens);
