@@ -137,9 +137,12 @@ std::string make_story(Split split, RandomStream& random, std::string* key) {
 std::string make_document(Split split, RandomStream& random) {
   std::string key;
   const uint64_t kind = random.next_below(16);
-  if (kind < 6) return make_story(split, random, &key) + "\n";
+  if (kind < 4) return make_story(split, random, &key) + "\n";
+  if (kind < 8) return write_quiz(split, random);
+  if (kind < 10) return write_tool_quiz(split, random);
+  if (kind < 11) return write_copies(random);
   std::string text;
-  if (kind < 9) {
+  if (kind < 13) {
     const uint64_t count = 2 + random.next_below(3);
     for (uint64_t i = 0; i < count; ++i) {
       const Problem p = make_arithmetic(split, random);
@@ -147,12 +150,9 @@ std::string make_document(Split split, RandomStream& random) {
     }
     return text;
   }
-  constexpr Skill kSpoken[] = {Skill::kLookup, Skill::kUnanswerable, Skill::kForm, Skill::kSystem,
-                               Skill::kFollowUp};
-  constexpr Skill kCalled[] = {Skill::kTool, Skill::kNoTool, Skill::kToolResult};
-  if (kind < 11)
-    return written(make_problem(kCalled[random.next_below(std::size(kCalled))], split, random));
-  for (int i = 0; i < 2; ++i)
+  constexpr Skill kSpoken[] = {Skill::kUnanswerable, Skill::kForm, Skill::kForm, Skill::kSystem,
+                               Skill::kToolResult};
+  for (int i = 0; i < 3; ++i)
     text += written(make_problem(kSpoken[random.next_below(std::size(kSpoken))], split, random));
   return text;
 }

@@ -140,6 +140,16 @@ Problem make_form(Split split, RandomStream& random) {
   return p;
 }
 
+// Longer than the lists of make_form and of all kinds, so none of those occurs in it.
+std::string write_copies(RandomStream& random) {
+  std::vector<std::string> words;
+  const size_t count = 6 + random.next_below(10);
+  while (words.size() < count)
+    words.push_back(random.next_below(2) == 0 ? pick_word(random) : pick_name(random));
+  const std::string line = join(words, ", ");
+  return "Words: " + line + "\nAgain: " + line + "\nAgain: " + line + "\n";
+}
+
 // One or two turns under a rule; the last one is graded.
 Problem make_system(Split split, RandomStream& random) {
   const Rule* rule;

@@ -74,6 +74,9 @@ struct Passage {
   std::vector<std::string> keys;
 };
 
+// Facts of a passage that is asked about once or twice.
+size_t draw_count(RandomStream& random) { return 2 + random.next_below(3); }
+
 bool has_name(const Passage& passage, std::string_view name) {
   return std::any_of(passage.facts.begin(), passage.facts.end(),
                      [&](const Fact& f) { return f.name == name; });
@@ -84,9 +87,8 @@ bool has_value(const Passage& passage, std::string_view value) {
                      [&](const Fact& f) { return f.value == value; });
 }
 
-Passage draw_passage(const Attribute& attribute, Split split, RandomStream& random) {
+Passage draw_passage(const Attribute& attribute, size_t count, Split split, RandomStream& random) {
   Passage passage;
-  const size_t count = 2 + random.next_below(3);
   while (passage.facts.size() < count) {
     Fact fact = draw_fact(attribute, split, random);
     if (has_name(passage, fact.name) || has_value(passage, fact.value)) continue;
@@ -107,6 +109,11 @@ std::string asked(const Passage& passage, const std::string& q, Split split, Ran
   return expand("{Read this: |Here is a text: |||Look at these lines: }", {}, wording_of(split),
                 random) +
          passage.text + "\n" + q;
+}
+
+std::string and_what_about(const std::string& name, Split split, RandomStream& random) {
+  return expand("{And $name?|What about $name?||How is it with $name?}", {{"name", name}},
+                wording_of(split), random);
 }
 
 // The value of one fact and none of the others'.
@@ -158,7 +165,7 @@ Unknown draw_unknown(const Passage& passage, const Attribute& attribute, bool sa
 
 Problem make_lookup(Split split, RandomStream& random) {
   const Attribute& attribute = draw_attribute(random);
-  const Passage passage = draw_passage(attribute, split, random);
+  const Passage passage = draw_passage(attribute, draw_count(random), split, random);
   const size_t which = random.next_below(passage.facts.size());
   Problem p;
   p.skill = Skill::kLookup;
@@ -171,7 +178,7 @@ Problem make_lookup(Split split, RandomStream& random) {
 
 Problem make_unanswerable(Split split, RandomStream& random) {
   const Attribute& attribute = draw_attribute(random);
-  const Passage passage = draw_passage(attribute, split, random);
+  const Passage passage = draw_passage(attribute, draw_count(random), split, random);
   Problem p;
   p.skill = Skill::kUnanswerable;
   p.keys = passage.keys;
@@ -185,7 +192,7 @@ Problem make_unanswerable(Split split, RandomStream& random) {
 // "And what about ...?": the attribute is that of the first question.
 Problem make_follow_up(Split split, RandomStream& random) {
   const Attribute& attribute = draw_attribute(random);
-  const Passage passage = draw_passage(attribute, split, random);
+  const Passage passage = draw_passage(attribute, draw_count(random), split, random);
   const size_t first = random.next_below(passage.facts.size());
   const size_t second =
       (first + 1 + random.next_below(passage.facts.size() - 1)) % passage.facts.size();
@@ -200,9 +207,33 @@ Problem make_follow_up(Split split, RandomStream& random) {
     name = draw_unknown(passage, attribute, true, split, random, &p).name;
   else
     answer_with(passage, second, random, &p);
-  p.messages.push_back({"user", expand("{And $name?|What about $name?||How is it with $name?}",
-                                       {{"name", name}}, wording_of(split), random)});
+  p.messages.push_back({"user", and_what_about(name, split, random)});
   return p;
+}
+
+std::string write_quiz(Split split, RandomStream& random) {
+  const Attribute& attribute = draw_attribute(random);
+  Passage passage = draw_passage(attribute, 3 + random.next_below(4), split, random);
+  const std::string text = passage.text;
+  std::string document;
+  while (!passage.facts.empty()) {
+    const size_t which = random.next_below(passage.facts.size());
+    std::string name = passage.facts[which].name, answer;
+    if (random.next_below(4) == 0) {
+      Problem unknown;
+      name = draw_unknown(passage, attribute, true, split, random, &unknown).name;
+      answer = unknown.answer;
+    } else {
+      answer = passage.facts[which].answer(random);
+      passage.facts.erase(passage.facts.begin() + static_cast<std::ptrdiff_t>(which));
+    }
+    std::string q = document.empty() || random.next_below(2) == 0
+                        ? question(name, attribute, split, random)
+                        : and_what_about(name, split, random);
+    if (document.empty()) q = asked({{}, text, {}}, q, split, random);
+    document += "Question: " + q + "\nReply: " + answer + "\n";
+  }
+  return document;
 }
 
 }  // namespace geist::train

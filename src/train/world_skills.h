@@ -27,4 +27,13 @@ Problem make_tool_result(Split split, RandomStream& random);
 Problem make_form(Split split, RandomStream& random);
 Problem make_system(Split split, RandomStream& random);
 
+// Documents that ask again and again, for pre-training: a small model finds out that it can look
+// things up when every line needs it, many times a document, and hardly from one question on a
+// passage.
+std::string write_quiz(Split split,
+                       RandomStream& random);  // a question on each fact of a passage, some on none
+std::string write_tool_quiz(
+    Split split, RandomStream& random);  // requests to one list of tools, half of them in vain
+std::string write_copies(RandomStream& random);  // a line of words, and the same line again
+
 }  // namespace geist::train

@@ -101,6 +101,26 @@ void add_templates(const Problem& p, std::set<std::string>* out) {
   }
 }
 
+// Answers that state a held-out fact or make a held-out call; some of those of training do occur.
+TEST(World, DocumentsStateNothingThatIsHeldOut) {
+  RandomStream random(9, "world test");
+  std::string text;
+  for (int i = 0; i < 20'000; ++i) text += make_document(Split::kTrain, random);
+  std::set<std::string, std::less<>> lines;
+  for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1)
+    lines.insert(text.substr(begin, end - begin));
+  for (const Skill skill : {Skill::kLookup, Skill::kFollowUp, Skill::kTool}) {
+    int seen = 0;
+    for (int i = 0; i < 2000; ++i) {
+      const Problem held = make_problem(skill, Split::kHeldOut, random);
+      if (held.answer == "The text does not say.") continue;
+      EXPECT_FALSE(lines.contains("Reply: " + held.answer)) << held.answer;
+      seen += lines.contains("Reply: " + make_problem(skill, Split::kTrain, random).answer);
+    }
+    EXPECT_GT(seen, 100) << skill_name(skill);
+  }
+}
+
 TEST(World, ReservedWordingsNeverOccurInTraining) {
   RandomStream random(4, "world test");
   for (const Skill skill : kSkills) {

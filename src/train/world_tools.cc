@@ -165,7 +165,7 @@ Request draw_request(Split split, RandomStream& random) {
 }
 
 // Two or three different tools in some order: with `wanted` among them or without it.
-std::string draw_list(size_t wanted, bool with, RandomStream& random) {
+std::vector<size_t> draw_tools(size_t wanted, bool with, RandomStream& random) {
   std::vector<size_t> chosen;
   if (with) chosen.push_back(wanted);
   const size_t count = 2 + random.next_below(2);
@@ -175,9 +175,17 @@ std::string draw_list(size_t wanted, bool with, RandomStream& random) {
       chosen.push_back(tool);
   }
   std::swap(chosen[0], chosen[random.next_below(chosen.size())]);
+  return chosen;
+}
+
+std::string describe_all(const std::vector<size_t>& chosen) {
   Json list = Json::array();
   for (const size_t tool : chosen) list.push_back(describe(tools()[tool]));
   return list.dump();
+}
+
+std::string draw_list(size_t wanted, bool with, RandomStream& random) {
+  return describe_all(draw_tools(wanted, with, random));
 }
 
 std::string call_text(const ToolCall& call) {
@@ -218,6 +226,20 @@ Problem make_no_tool(Split split, RandomStream& random) {
   p.worse = random.next_below(2) == 0 ? call_text(request.call()) : std::string(kDone);
   p.check = check_of("exact", p.answer);
   return p;
+}
+
+std::string write_tool_quiz(Split split, RandomStream& random) {
+  const std::vector<size_t> list = draw_tools(random.next_below(tools().size()), true, random);
+  std::string document = "Tools: " + describe_all(list) + "\n";
+  for (int i = 0; i < 5; ++i) {
+    const bool served = random.next_below(2) == 0;
+    Request request = draw_request(split, random);
+    while ((std::find(list.begin(), list.end(), request.tool) != list.end()) != served)
+      request = draw_request(split, random);
+    document += "Question: " + request.ask +
+                "\nReply: " + (served ? call_text(request.call()) : std::string(kNoTool)) + "\n";
+  }
+  return document;
 }
 
 // The tool gave something, or it failed: both are said as they are.
