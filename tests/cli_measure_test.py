@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
+from xml.etree import ElementTree
 
 import cli_support
 from cli_support import Case, GEIST, MAKE_TINY_MODEL, NEVER_ENDS, TIMEOUT_S, read_npy
@@ -124,6 +125,25 @@ class Measure(Case):
         self.assertIn("context", self.fails(1, "bench", self.model, "-d", "100000"))
         for option in ("-p", "-n"):
             self.assertIn("context of 256", self.fails(1, "bench", self.model, option, "257"))
+
+    def test_roofline(self):
+        words = ["-p", "8", "-n", "2", "-r", "1", "-t", "1"]
+        text = self.ok("bench", self.model, *words, "--roofline").decode()
+        self.assertRegex(text, r"(?m)^prefill 8 .*(memory|arithmetic)$")
+        self.assertRegex(text, r"(?m)^limits of 1 thread: \d")
+        # Two files in one picture: a point for each phase and type of weights.
+        q8, svg = self.folder / "q8.gguf", self.folder / "roofline.svg"
+        self.ok("quantize", self.model, q8, "Q8_0")
+        results = json.loads(self.ok("bench", self.model, q8, *words, "--json", "--svg", svg))
+        rows = [row for result in results for row in result["roofline"]]
+        self.assertEqual([(row["weights"], row["work"]) for row in rows],
+                         [("F32", "prefill"), ("F32", "decode"), ("Q8_0", "prefill"), ("Q8_0", "decode")])
+        for row in rows:
+            self.assertAlmostEqual(row["share"], row["seconds_at_least"] / row["seconds"])
+        picture = ElementTree.parse(svg).getroot()
+        points = [text.text for text in picture.iter() if text.tag.endswith("text") and text.text.endswith("%")]
+        self.assertEqual([point.split(":")[0] for point in points],
+                         ["F32 prefill 8", "F32 decode", "Q8_0 prefill 8", "Q8_0 decode"])
 
 
 class PromptCache(Case):
