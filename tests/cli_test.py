@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import time
 
 import cli_support
 from cli_support import Case, GEIST, NEVER_ENDS, TIMEOUT_S
@@ -238,6 +239,33 @@ class Run(Case):
         process.send_signal(signal.SIGINT)
         rest, said = process.communicate(timeout=TIMEOUT_S)
         self.assertEqual((process.returncode, said), (130, b""))
+
+    def test_a_context_nested_without_end_is_refused(self):
+        template = self.folder / "no-system.jinja"
+        template.write_text("{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}")
+        messages = json.dumps([{"role": r, "content": r} for r in ("system", "user")])
+        context = '{"messages": %s, "x": %s}' % (messages, "[" * 1000000 + "]" * 1000000)
+        self.assertIn("nested deeper", self.fails(1, "render", template, "--fold-system", input=context))
+
+    def test_interrupt_ends_a_wait_for_the_prompt(self):
+        for words in (["run", self.model], ["perplexity", self.model, "-"]):
+            for load_s in (0.0, 0.2):  # while the program starts or loads, and while it reads
+                process = subprocess.Popen([GEIST, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                           stderr=subprocess.PIPE)
+                self.wait_until_it_catches(process.pid)
+                time.sleep(load_s)
+                process.send_signal(signal.SIGINT)
+                self.assertEqual(process.wait(timeout=TIMEOUT_S), 130)  # its input is still open
+                self.assertEqual(process.communicate(), (b"", b""))
+
+    @staticmethod
+    def wait_until_it_catches(pid):
+        deadline = time.monotonic() + TIMEOUT_S
+        while time.monotonic() < deadline:
+            status = pathlib.Path(f"/proc/{pid}/status").read_text()
+            if int(re.search(r"SigCgt:\s*(\w+)", status)[1], 16) >> (signal.SIGINT - 1) & 1:
+                return
+            time.sleep(0.01)
 
     def test_a_reader_that_leaves_ends_it(self):
         process = subprocess.Popen([GEIST, "run", self.model, "-p", "a", "-c", "1000000", *NEVER_ENDS],

@@ -79,16 +79,17 @@ Result<std::string> read_file(const std::string& path, size_t size_max) {
   const bool is_stdin = path == "-";
   const Descriptor file{is_stdin ? ::dup(STDIN_FILENO)
                                  : ::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  if (file.fd < 0) return errno_error("cannot open", path);
+  const std::string name = is_stdin ? "standard input" : path;
+  if (file.fd < 0) return errno_error("cannot open", name);
   std::string contents;
   char buffer[1 << 16];
   for (;;) {
     const ssize_t got = ::read(file.fd, buffer, sizeof buffer);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return errno_error("cannot read", path);
+    if (got < 0) return errno_error("cannot read", name);
     if (got == 0) return contents;
     if (contents.size() + static_cast<size_t>(got) > size_max)
-      return errorf("%s: larger than the %zu bytes that are accepted here", path.c_str(), size_max);
+      return errorf("%s: larger than the %zu bytes that are accepted here", name.c_str(), size_max);
     contents.append(buffer, static_cast<size_t>(got));
   }
 }
@@ -155,11 +156,15 @@ Status AtomicFile::commit() {
     ::unlink(temporary_.c_str());
     return error;
   }
-  std::string folder = std::filesystem::path(target).parent_path().string();
+  sync_folder_of(target);
+  return {};
+}
+
+void sync_folder_of(const std::string& path) {
+  std::string folder = std::filesystem::path(path).parent_path().string();
   if (folder.empty()) folder = ".";
   const Descriptor directory{::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   if (directory.fd >= 0) ::fsync(directory.fd);
-  return {};
 }
 
 Status write_file(const std::string& path, std::string_view contents) {

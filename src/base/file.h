@@ -68,6 +68,10 @@ class AtomicFile {
   uint64_t size_ = 0;
 };
 
+// Makes a name that was just put into a folder survive a power cut. Best effort: some file systems
+// cannot.
+void sync_folder_of(const std::string& path);
+
 Status write_file(const std::string& path, std::string_view contents);
 
 // An error when writing to `out` would replace one of the files that the result is made from,

@@ -4,7 +4,6 @@
 #include <chrono>
 
 #include "base/rng.h"
-#include "cli/interrupt.h"
 #include "engine/session.h"
 
 namespace geist::cli {
@@ -29,7 +28,7 @@ class Bench {
           model_,
           engine::SessionOptions{.context_max = work.depth + work.tokens, .kv_type = kv_type_});
       if (Status status = append(session, work.depth); !status) return status.error();
-      while (session.pending() > 0 && !interrupted()) runner_.pass(session);
+      while (session.pending() > 0) runner_.pass(session);
     }
     return sessions;
   }
@@ -39,12 +38,12 @@ class Bench {
     for (Session& session : sessions) all.push_back(&session);
     const int32_t steps = work.prefill ? 1 : work.tokens;
     double seconds = 0;
-    for (int32_t step = 0; step < steps && !interrupted(); ++step) {
+    for (int32_t step = 0; step < steps; ++step) {
       for (Session& session : sessions)
         if (Status status = append(session, work.prefill ? work.tokens : 1); !status)
           return status.error();
       const auto begin = Clock::now();
-      while (!interrupted() && runner_.pass(all) > 0) {
+      while (runner_.pass(all) > 0) {
       }
       seconds += std::chrono::duration<double>(Clock::now() - begin).count();
     }
@@ -96,7 +95,6 @@ Result<std::vector<Measurement>> run_bench_works(const LoadedModel& loaded,
     Measurement m{work, pool.size(), {}};
     for (int i = 0; i < repeats; ++i) {
       GEIST_ASSIGN(const double seconds, bench.time(work, sessions));
-      if (interrupted()) return errorf("interrupted");
       m.seconds.push_back(seconds);
     }
     out.push_back(std::move(m));

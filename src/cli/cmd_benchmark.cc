@@ -13,7 +13,6 @@
 #include "base/file.h"
 #include "cli/bench_run.h"
 #include "cli/command.h"
-#include "cli/interrupt.h"
 #include "cli/model_options.h"
 #include "cli/output.h"
 #include "cli/roofline.h"
@@ -142,7 +141,6 @@ int run_bench(BenchOptions options) {
   if (options.threads.empty()) options.threads = {0};
   if (options.depths.empty()) options.depths = {0};
   if (options.batches.empty()) options.batches = {1};
-  const CatchInterrupt catching;
   Report report;
   std::string title;
   for (const std::string& name : options.models) {

@@ -181,8 +181,8 @@ Status run_text(const Options& options, const train::EvalModel& model, Report* r
 }
 
 Status evaluate(const Options& options) {
-  const CatchInterrupt catching;
   GEIST_ASSIGN(SpeakingModel loaded, load_speaking_model(options.model));
+  const CatchInterrupt catching;  // until here Ctrl-C ends the program at once
   std::vector<std::string> read = loaded.files();
   read.insert(read.end(), options.suites.begin(), options.suites.end());
   GEIST_TRY(refuse_overwriting(options.answers, read));

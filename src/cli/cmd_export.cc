@@ -101,6 +101,9 @@ Status export_model(const ExportOptions& options) {
   GEIST_ASSIGN(const gguf::File file, model::open_model_file(path));
   GEIST_TRY(model::read_model_config(file));  // what geist run refuses, the run file need not read
   std::error_code failed;
+  const bool one_file =
+      fs::is_regular_file(path, failed) && file.file_bytes() == fs::file_size(path, failed);
+  if (one_file) GEIST_TRY(check_run_file_reads(path));
   const fs::path folder(options.folder);
   fs::create_directories(folder, failed);
   if (failed) return errorf("%s: cannot be made: %s", folder.c_str(), failed.message().c_str());
@@ -110,13 +113,13 @@ Status export_model(const ExportOptions& options) {
   for (const char* name : {"README", "geist.c"})
     GEIST_TRY(refuse_overwriting((folder / name).string(), file.sources()));
   if (!same) GEIST_TRY(refuse_overwriting(target, file.sources()));
-  const bool one_file =
-      fs::is_regular_file(path, failed) && file.file_bytes() == fs::file_size(path, failed);
-  const std::string staged = one_file ? path : target + ".unchecked";
-  if (!one_file) GEIST_TRY(write_model(file, staged));
-  if (Status read = check_run_file_reads(staged); !read.ok()) {
-    if (!one_file) fs::remove(staged, failed);
-    return read;
+  const std::string staged = target + ".unchecked";
+  if (!one_file) {
+    GEIST_TRY(write_model(file, staged));
+    if (Status read = check_run_file_reads(staged); !read.ok()) {
+      fs::remove(staged, failed);
+      return read;
+    }
   }
   // The README first: with it a later export knows an unfinished one.
   GEIST_TRY(write_file((folder / "README").string(), kReadme));

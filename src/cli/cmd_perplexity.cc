@@ -11,7 +11,6 @@
 
 #include "base/file.h"
 #include "cli/command.h"
-#include "cli/interrupt.h"
 #include "cli/model_options.h"
 #include "cli/output.h"
 #include "cli/progress.h"
@@ -58,7 +57,7 @@ void score_window(engine::Runner& runner, engine::Session& session, Score& score
             }
           },
       .row_from = length / 2};
-  while (session.pending() > 0 && !interrupted()) runner.pass(session, pass);
+  while (session.pending() > 0) runner.pass(session, pass);
 }
 
 Result<Score> score_text(const PerplexityOptions& options, SpeakingModel& loaded,
@@ -88,7 +87,6 @@ Result<Score> score_text(const PerplexityOptions& options, SpeakingModel& loaded
         {.context_max = options.window, .kv_type = loaded.kv_type, .adapters = loaded.adapters});
     if (Status status = session.append(part); !status) return status.error();
     score_window(runner, session, score);
-    if (interrupted()) return errorf("interrupted");
     progress.update(static_cast<uint64_t>(i + 1) * window);
   }
   progress.finish();
@@ -97,7 +95,6 @@ Result<Score> score_text(const PerplexityOptions& options, SpeakingModel& loaded
 }
 
 int run_perplexity(const PerplexityOptions& options) {
-  const CatchInterrupt catching;
   auto loaded = load_speaking_model(options.model);
   if (!loaded.ok()) return fail(loaded.error());
   if (!loaded->model->config().has_logits) {

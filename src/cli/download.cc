@@ -344,6 +344,7 @@ Status finish_part(const std::string& part, const std::string& path) {
   if (::rename(part.c_str(), path.c_str()) != 0) {
     return errorf("%s: cannot rename to %s: %s", part.c_str(), path.c_str(), std::strerror(errno));
   }
+  sync_folder_of(path);
   remove_part_record(part);
   return {};
 }

@@ -2,11 +2,14 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/json_guard.h"
+
 namespace geist::text {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr int kDepthMax = 400;  // of a context: as deep as a template evaluates
 constexpr const char* kProbe = "a system message to look for";
 
 bool is_text_message(const Json& message, std::string_view role) {
@@ -30,6 +33,8 @@ bool shows_system_messages(const ChatTemplate& chat_template) {
 
 Result<std::string> fold_system_message(const ChatTemplate& chat_template,
                                         std::string_view context_json) {
+  if (!json_depth_within(context_json, kDepthMax))
+    return errorf("the context is nested deeper than %d levels", kDepthMax);
   Json context = Json::parse(context_json, nullptr, false);
   if (!context.is_object()) return Error{"the context is not a JSON object"};
   std::string unchanged(context_json);
