@@ -137,12 +137,12 @@ std::string make_story(Split split, RandomStream& random, std::string* key) {
 std::string make_document(Split split, RandomStream& random) {
   std::string key;
   const uint64_t kind = random.next_below(16);
-  if (kind < 4) return make_story(split, random, &key) + "\n";
+  if (kind < 3) return make_story(split, random, &key) + "\n";
   if (kind < 8) return write_quiz(split, random);
-  if (kind < 10) return write_tool_quiz(split, random);
-  if (kind < 11) return write_copies(random);
+  if (kind < 11) return write_tool_quiz(split, random);
+  if (kind < 12) return write_copies(random);
   std::string text;
-  if (kind < 13) {
+  if (kind < 14) {
     const uint64_t count = 2 + random.next_below(3);
     for (uint64_t i = 0; i < count; ++i) {
       const Problem p = make_arithmetic(split, random);

@@ -73,6 +73,9 @@ std::string make_story(Split split, RandomStream& random, std::string* key);
 // A document for pre-training: a story, sums, or problems of the other skills, written down.
 std::string make_document(Split split, RandomStream& random);
 
+// A document to read before all others: a line of words, and the same line twice more.
+std::string write_copies(RandomStream& random);
+
 // The same problem further on in a conversation, now and then: behind a system message that asks
 // for nothing in particular, behind another problem and its answer.
 Problem with_context(Problem problem, Split split, RandomStream& random);

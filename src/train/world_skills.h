@@ -34,6 +34,5 @@ std::string write_quiz(Split split,
                        RandomStream& random);  // a question on each fact of a passage, some on none
 std::string write_tool_quiz(
     Split split, RandomStream& random);  // requests to one list of tools, half of them in vain
-std::string write_copies(RandomStream& random);  // a line of words, and the same line again
 
 }  // namespace geist::train
