@@ -11,55 +11,29 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import unittest
 
-GEIST = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "geist").absolute()
-TIMEOUT_S = 120
+import train_support
+from train_support import Case, RECIPE, TIMEOUT_S, english
+
+GEIST = pathlib.Path(train_support.GEIST).absolute()
 # Open MPI refuses root and more processes than cores unless told otherwise.
 ENVIRONMENT = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
                             "OMPI_MCA_btl_vader_single_copy_mechanism": "none"}
 
-RECIPE = """
-out = "{out}"
-[model]
-tokenizer = "tok.gguf"
-layers = 1
-width = 32
-heads = 2
-context = 32
-[data]
-files = ["text.txt"]
-split_bytes = 400
-validation_share = 0.2
-[train]
-steps = {steps}
-batch_rows = 4
-leaf_rows = {leaf_rows}
-checkpoint_every = {every}
-validate_every = 4
-[optimizer]
-learning_rate = 0.01
-"""
 
-
-class Mpi(unittest.TestCase):
+class Mpi(Case):
     @classmethod
     def setUpClass(cls):
-        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="geist-mpi-"))
-        words = "the little fox went over to a green hill and saw three birds by an old tree".split()
-        lines = (" ".join(words[(i * 7 + k * k) % len(words)] for k in range(12 + i % 5)) for i in range(300))
-        (cls.folder / "text.txt").write_text(".\n".join(lines))
+        super().setUpClass()
+        (cls.folder / "text.txt").write_text(english(300))
         subprocess.run([GEIST, "train", "tokenizer", "--data", cls.folder / "text.txt", "--vocab", "300", "--out",
                         cls.folder / "tok.gguf"], check=True, capture_output=True, timeout=TIMEOUT_S)
 
-    @classmethod
-    def tearDownClass(cls):
-        shutil.rmtree(cls.folder)
-
     def command(self, count, out, steps=8, every=4, leaf_rows=1, more=""):
-        recipe = self.folder / f"{out}.toml"
-        recipe.write_text(RECIPE.format(out=out, steps=steps, every=every, leaf_rows=leaf_rows) + more)
+        text = RECIPE.replace("checkpoint_every = 5\nvalidate_every = 20\n",
+                              f"leaf_rows = {leaf_rows}\ncheckpoint_every = {every}\nvalidate_every = 4\n")
+        recipe = self.file(f"{out}.toml", text.format(out=out, steps=steps) + more)
         mpirun = [] if count == 1 else ["mpirun", "--oversubscribe", "-n", count]
         return [str(word) for word in [*mpirun, GEIST, "train", "base", recipe, "-t", 1]]
 

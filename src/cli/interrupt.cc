@@ -47,6 +47,7 @@ void install_interrupt_handler() {
   sigaction(SIGTERM, &action, nullptr);
   action.sa_handler = SIG_IGN;
   sigaction(SIGPIPE, &action, nullptr);
+  sigaction(SIGXFSZ, &action, nullptr);
 }
 
 CatchInterrupt::CatchInterrupt() { g_catchers.fetch_add(1); }

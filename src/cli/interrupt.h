@@ -7,7 +7,8 @@
 
 namespace geist::cli {
 
-// Once, at the start of the program: SIGINT and SIGTERM. SIGPIPE is ignored (writes fail instead).
+// Once, at the start of the program: SIGINT and SIGTERM. SIGPIPE and SIGXFSZ are ignored
+// (writes fail instead).
 void install_interrupt_handler();
 
 // While one lives, Ctrl-C sets a flag instead of ending the program; a second Ctrl-C that finds the

@@ -65,11 +65,19 @@ std::string header_text(const CheckpointState& state) {
   return std::to_string(state.step) + " " + state.recipe_hash + objective_text(state);
 }
 
-void remove_older(const std::string& folder, int keep) {
-  const std::vector<std::string> all = list_checkpoints(folder);
+void remove_older(const std::string& folder, int64_t step, int keep) {
+  std::vector<std::string> all = list_checkpoints(folder);
+  std::erase_if(all, [&](const auto& path) { return path > checkpoint_path(folder, step); });
   std::error_code ignored;  // a file that stays does no harm
   for (size_t i = static_cast<size_t>(std::max(keep, 1)); i < all.size(); ++i)
     fs::remove(all[i], ignored);
+}
+
+bool all_finite(std::span<const float> values) {
+  constexpr uint32_t kExponent = 0x7f800000;
+  uint32_t bad = 0;
+  for (const float x : values) bad |= (std::bit_cast<uint32_t>(x) & kExponent) == kExponent;
+  return bad == 0;
 }
 
 }  // namespace
@@ -90,6 +98,15 @@ std::vector<std::string> list_checkpoints(const std::string& folder) {
   }
   std::sort(found.rbegin(), found.rend());
   return found;
+}
+
+std::string not_finite_in(const TrainedModel& trained, Optimizer& optimizer) {
+  for (const Parameter& p : trained.parameters())
+    if (!all_finite({trained.weights().data() + p.offset, static_cast<size_t>(p.count)}))
+      return p.name;
+  for (const Section& s : sections(optimizer))
+    if (!all_finite(s.block->span())) return s.name;
+  return "";
 }
 
 Status write_checkpoint(const std::string& folder, const CheckpointState& state,
@@ -120,7 +137,7 @@ Status write_checkpoint(const std::string& folder, const CheckpointState& state,
     GEIST_TRY(writer.write_tensor(bytes_of(trained, p)));
   for (const Section& s : sections(optimizer)) GEIST_TRY(writer.write_tensor(s.block->bytes()));
   GEIST_TRY(writer.commit());
-  remove_older(folder, keep);
+  remove_older(folder, state.step, keep);
   return {};
 }
 

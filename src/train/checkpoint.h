@@ -22,7 +22,12 @@ struct CheckpointState {
 // folder/step-00000100.gguf
 std::string checkpoint_path(const std::string& folder, int64_t step);
 
-// Writes the checkpoint of state.step, then removes all but the newest `keep`.
+// The first tensor or part of the optimiser's state that holds a NaN or an infinity; empty when
+// none does.
+std::string not_finite_in(const TrainedModel& trained, Optimizer& optimizer);
+
+// Writes the checkpoint of state.step, then removes those before it but the newest `keep` - 1. What
+// claims to be of a later step stays: a resumed run has passed over it as damaged.
 Status write_checkpoint(const std::string& folder, const CheckpointState& state,
                         const TrainedModel& trained, Optimizer& optimizer, int keep);
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -30,7 +31,7 @@ struct StepOutcome {
 
 struct Validation {
   // Not in the log where they are not given.
-  double loss = std::numeric_limits<double>::quiet_NaN();
+  std::optional<double> loss = {};
   double bits_per_byte = std::numeric_limits<double>::quiet_NaN();
   Metrics metrics = {};
 };

@@ -69,11 +69,7 @@ bool Optimizer::takes_muon(const Parameter& p) const {
 Result<StepReport> Optimizer::step(int64_t step, FloatBlock& gradient) {
   StepReport report;
   report.gradient_norm = gradient_norm(gradient);
-  if (!std::isfinite(report.gradient_norm))
-    return errorf(
-        "the gradient of step %lld is not finite; the weights are unchanged: lower the "
-        "learning rate or look at the data of this step",
-        static_cast<long long>(step));
+  if (!std::isfinite(report.gradient_norm)) return report;
   report.clipped = options_.clip > 0 && report.gradient_norm > options_.clip;
   const float scale =
       report.clipped ? static_cast<float>(options_.clip / report.gradient_norm) : 1.0f;

@@ -46,7 +46,8 @@ class Optimizer {
   void collect();
   void release();
 
-  // Step 0, 1, ... The gradient is used up. An error, and nothing changed, when it is not finite.
+  // Step 0, 1, ... The gradient is used up. When it is not finite, as gradient_norm then says,
+  // nothing is changed.
   Result<StepReport> step(int64_t step, FloatBlock& gradient);
 
   // State of the weights' layout; second() of a weight that Muon takes stays 0. Without an average

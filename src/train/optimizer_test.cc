@@ -81,9 +81,8 @@ TEST(Optimizer, LeavesTheWeightsAloneWhenAGradientIsNotFinite) {
   FloatBlock gradient = must(FloatBlock::make(trained.weights().size()));
   gradient.data()[5] = std::nanf("");
   const std::string hash = trained.hash();
-  const auto report = optimizer.step(3, gradient);
-  ASSERT_FALSE(report.ok());
-  EXPECT_NE(report.error().message.find("step 3"), std::string::npos);
+  const auto report = must(optimizer.step(3, gradient));
+  EXPECT_FALSE(std::isfinite(report.gradient_norm));
   EXPECT_EQ(trained.hash(), hash);
 }
 

@@ -201,7 +201,7 @@ Status PolicyObjective::minibatch(const Batch& b, int64_t begin, int64_t end,
     GEIST_TRY(accumulate(b, i, std::min(end, i + o_.rows_at_once), per_token, engine, totals));
   for (int64_t i = begin; i < end; ++i)
     outcome->tokens += static_cast<int64_t>(b.rollouts[static_cast<size_t>(i)].ids.size()) - 1;
-  if (!std::isfinite(totals->loss)) return errorf("the loss is not a number");
+  if (!std::isfinite(totals->loss)) return {};  // step() ends with it
   GEIST_ASSIGN(outcome->update, update());
   return {};
 }
@@ -250,11 +250,12 @@ Result<StepOutcome> PolicyObjective::step(int64_t step, GradientEngine& engine,
   }
   set_advantages(&batch);
   Totals totals;
-  for (int64_t epoch = 0; epoch < o_.epochs; ++epoch)
-    for (int64_t m = 0; m < o_.minibatches; ++m)
-      GEIST_TRY(minibatch(batch, batch.answers() * m / o_.minibatches,
-                          batch.answers() * (m + 1) / o_.minibatches, engine, update, &outcome,
-                          &totals));
+  for (int64_t i = 0; i < o_.updates() && std::isfinite(totals.loss); ++i) {
+    const int64_t m = i % o_.minibatches;
+    GEIST_TRY(minibatch(batch, batch.answers() * m / o_.minibatches,
+                        batch.answers() * (m + 1) / o_.minibatches, engine, update, &outcome,
+                        &totals));
+  }
   const auto updates = static_cast<double>(o_.updates());
   outcome.loss = totals.loss / updates;
   outcome.metrics.emplace_back("clip_fraction", totals.clipped / totals.weight);

@@ -227,8 +227,8 @@ Result<Validation> PreferenceObjective::validate(GradientEngine& engine) {
   };
   Validation out{.loss = 0};
   for (const Unit& unit : held_out_.units)
-    out.loss += loss_of(held_out_, unit, of(unit.chosen), of(unit.rejected), kl).loss /
-                static_cast<double>(held_out_.units.size());
+    *out.loss += loss_of(held_out_, unit, of(unit.chosen), of(unit.rejected), kl).loss /
+                 static_cast<double>(held_out_.units.size());
   double margin = 0, right = 0;
   const auto count = static_cast<double>(std::max<size_t>(1, held_out_.pairs.size()));
   for (const Unit& pair : held_out_.pairs) {

@@ -4,10 +4,12 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 #include <optional>
 
 #include "base/check.h"
 #include "train/checkpoint.h"
+#include "train/run_lock.h"
 #include "train/run_log.h"
 
 namespace geist::train {
@@ -38,14 +40,18 @@ class Run {
     fs::create_directories(o_.folder, failed);
     if (failed)
       return errorf("%s: cannot be made: %s", o_.folder.c_str(), failed.message().c_str());
+    const int rank = o_.ranks != nullptr ? o_.ranks->rank() : 0;
+    GEIST_TRY(lock_.take(o_.folder, rank, o_.ranks != nullptr ? o_.ranks->count() : 1));
+    if (is_first()) remove_partial_files();
     GEIST_TRY(resume());
     GEIST_TRY(agree_on_step());
+    if (step_ == 0) GEIST_TRY(check_first_weights());
     std::optional<RunLog> log;
     if (is_first()) {
-      GEIST_ASSIGN(log, RunLog::open((fs::path(o_.folder) / "log.jsonl").string(), step_));
+      GEIST_ASSIGN(log, kept(RunLog::open((fs::path(o_.folder) / "log.jsonl").string(), step_)));
       log_ = &*log;
       if (step_ == 0 && !o_.facts.empty())
-        GEIST_TRY(log->write({.kind = Kind::kFacts, .metrics = o_.facts}));
+        GEIST_TRY(kept(log->write({.kind = Kind::kFacts, .metrics = o_.facts})));
     }
     begin_ = Clock::now();
     first_step_ = step_;
@@ -86,11 +92,62 @@ class Run {
             "'out', or remove the folder",
             path.c_str());
       GEIST_TRY(objective_.restore(state->objective));
-      step_ = state->step;
+      step_ = checkpoint_step_ = state->step;
+      learned_ = step_ > 0;
       tell({.kind = Kind::kResumed, .text = path});
       return {};
     }
     return {};
+  }
+
+  // Of processes that were killed; the lock says that nobody writes them any more.
+  void remove_partial_files() const {
+    for (const std::string& folder : {o_.folder, checkpoints_}) {
+      std::error_code failed;
+      for (const auto& entry : fs::directory_iterator(folder, failed)) {
+        std::error_code ignored;
+        if (entry.path().filename().string().find(".tmp.") != std::string::npos)  // AtomicFile's
+          fs::remove(entry.path(), ignored);
+      }
+    }
+  }
+
+  Status check_first_weights() {
+    const std::string bad = not_finite_in(trained_, optimizer_);
+    if (bad.empty()) return {};
+    return errorf("the model to train from has a NaN or an infinity in '%s': give another model",
+                  bad.c_str());
+  }
+
+  // A fault of the disk, with what is left of the run.
+  template <typename T>
+  T kept(T result) const {
+    if (result.ok()) return result;
+    const std::string then =
+        checkpoint_step_ > 0
+            ? "; checkpoint " + std::to_string(checkpoint_step_) +
+                  " is kept: the same command goes on from it when this is mended"
+            : "; there is no checkpoint yet: the same command begins again when this is mended";
+    return errorf("%s%s", result.error().message.c_str(), then.c_str());
+  }
+
+  // Arithmetic that has left the numbers. Nothing of it has been written.
+  Error diverged(int64_t step, const std::string& what) const {
+    const std::string found =
+        "step " + std::to_string(step) + ": " + what + " is not a finite number";
+    if (!learned_)
+      return errorf("%s before anything was learned: look at the model and at the data",
+                    found.c_str());
+    if (checkpoint_step_ == 0)
+      return errorf(
+          "%s, and there is no checkpoint yet: lower optimizer.learning_rate and begin "
+          "again",
+          found.c_str());
+    return errorf(
+        "%s; checkpoint %lld is kept (%s): lower optimizer.learning_rate and give the recipe "
+        "another 'out'",
+        found.c_str(), static_cast<long long>(checkpoint_step_),
+        checkpoint_path(checkpoints_, checkpoint_step_).c_str());
   }
 
   // Ranks that read different checkpoints would go on to nonsense.
@@ -124,14 +181,15 @@ class Run {
       GEIST_CHECK(updates < o_.updates_per_step);
       GEIST_ASSIGN(const StepReport report,
                    optimizer_.step(step_ * o_.updates_per_step + updates++, engine_->finish()));
+      if (!std::isfinite(report.gradient_norm))
+        return diverged(step_ + 1, "the norm of the gradient");
+      learned_ = true;
       trained_.weights_changed();
       return report;
     };
     GEIST_ASSIGN(StepOutcome outcome, objective_.step(step_, *engine_, update));
     if (!outcome.stop.empty()) return stop(std::move(outcome));
-    if (!std::isfinite(outcome.loss))
-      return errorf("the loss of step %lld is not a number; the last checkpoint in %s is unharmed",
-                    (long long)step_, checkpoints_.c_str());
+    if (!std::isfinite(outcome.loss)) return diverged(step_ + 1, "the loss");
     ++step_;
     result_.loss = outcome.loss;
     tokens_ += outcome.tokens;
@@ -158,11 +216,14 @@ class Run {
   Status validate() {
     if (!objective_.validates()) return {};
     GEIST_ASSIGN(Validation validation, objective_.validate(*engine_));
-    result_.validation_loss = validation.loss;
+    if (validation.loss && !std::isfinite(*validation.loss))
+      return diverged(step_, "the validation loss");
+    const double loss = validation.loss.value_or(std::numeric_limits<double>::quiet_NaN());
+    result_.validation_loss = loss;
     result_.bits_per_byte = validation.bits_per_byte;
     result_.validation = validation.metrics;
     return report({.kind = Kind::kValidation,
-                   .loss = validation.loss,
+                   .loss = loss,
                    .bits_per_byte = validation.bits_per_byte,
                    .metrics = std::move(validation.metrics)});
   }
@@ -171,15 +232,19 @@ class Run {
   Status report(TrainEvent event) {
     event.step = step_;
     tell(event);
-    return log_ != nullptr ? log_->write(event) : Status();
+    return log_ != nullptr ? kept(log_->write(event)) : Status();
   }
 
   Status checkpoint() {
     optimizer_.collect();
-    if (is_first())
-      GEIST_TRY(write_checkpoint(checkpoints_, {step_, o_.recipe_hash, objective_.state()},
-                                 trained_, optimizer_, o_.keep_checkpoints));
+    if (is_first()) {
+      const std::string bad = not_finite_in(trained_, optimizer_);
+      if (!bad.empty()) return diverged(step_, "a number in '" + bad + "'");
+      GEIST_TRY(kept(write_checkpoint(checkpoints_, {step_, o_.recipe_hash, objective_.state()},
+                                      trained_, optimizer_, o_.keep_checkpoints)));
+    }
     optimizer_.release();
+    checkpoint_step_ = step_;
     tell({.kind = Kind::kCheckpoint, .text = checkpoint_path(checkpoints_, step_)});
     return {};
   }
@@ -192,7 +257,9 @@ class Run {
   const TrainObserver& observer_;
   std::string checkpoints_;
   int64_t steps_, step_ = 0, first_step_ = 0, tokens_ = 0;
-  bool go_on_ = true, all_go_on_ = true;
+  int64_t checkpoint_step_ = 0;  // of the newest one that is whole; 0: none
+  RunLock lock_;
+  bool go_on_ = true, all_go_on_ = true, learned_ = false;
   std::unique_ptr<GradientEngine> engine_;
   RunLog* log_ = nullptr;
   Clock::time_point begin_;

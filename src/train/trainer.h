@@ -1,5 +1,7 @@
 // The loop of training: steps, validation, log, checkpoints, resuming. A stage says what to learn
 // (Objective; for rows of tokens a TrainSource) and what to start with; this runs it.
+// A fault of the world ends it with one line that says what to do and which checkpoint is kept; a
+// NaN or an infinity never reaches a checkpoint.
 //
 // The weights after step n depend on the model, the objective and the options alone: not on
 // threads, instruction set, how many rows are computed at once, or whether the run was stopped and

@@ -35,6 +35,7 @@ class Trainer : public ::testing::Test {
     int64_t stop_after = 1 << 20;
     std::string recipe = "abc";
     int64_t steps = 12;
+    int keep = 2;
   };
   struct Outcome {
     Result<TrainResult> result = errorf("not run");
@@ -72,6 +73,7 @@ class Trainer : public ::testing::Test {
                                .rows_at_once = setup.rows_at_once,
                                .validate_every = 6,
                                .checkpoint_every = 5,
+                               .keep_checkpoints = setup.keep,
                                .folder = (folder_ / setup.folder).string(),
                                .recipe_hash = setup.recipe},
                               pool, observer);
@@ -154,6 +156,16 @@ TEST_F(Trainer, KeepsTheNewestCheckpointsAndPassesOverADamagedOne) {
   EXPECT_THAT(resumed.skipped[0], HasSubstr("checksum"));
   EXPECT_EQ(resumed.resumed_at, 10);
   EXPECT_EQ(resumed.hash, whole.hash);
+}
+
+TEST_F(Trainer, DoesNotCountADamagedCheckpointAmongThoseItKeeps) {
+  const std::string checkpoints = (folder_ / "run/checkpoints").string();
+  const Outcome whole = train({});
+  fs::resize_file(checkpoint_path(checkpoints, 12), 5000);
+  ASSERT_TRUE(train({.stop_after = 11, .keep = 1}).result.ok());
+  const Outcome rest = train({});
+  EXPECT_EQ(rest.resumed_at, 11);
+  EXPECT_EQ(rest.hash, whole.hash);
 }
 
 TEST_F(Trainer, WillNotResumeUnderAnotherRecipe) {
