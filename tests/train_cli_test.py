@@ -633,7 +633,7 @@ class Generate(Case):
         first, same, other = map(self.files, folders)
         self.assertEqual(first, same)
         self.assertNotEqual(first["sft.jsonl"], other["sft.jsonl"])
-        self.assertEqual(len(first), 25)
+        self.assertEqual(len(first), 26)
         self.assertEqual(first["base.txt"].count(b"<|endoftext|>\n"), 50)
         for name, contents in first.items():
             if name.endswith(".jsonl"):

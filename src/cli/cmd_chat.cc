@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -210,6 +211,9 @@ void Chat::answer() {
 }
 
 int Chat::run() {
+  // On a terminal a Ctrl-C between the line and its answer means the answer too. The editor reads Ctrl-C as a letter.
+  std::optional<CatchInterrupt> catching;
+  if (reader_.is_terminal()) catching.emplace();
   while (!done_ && !interrupted_) {
     const Line line = read_message(reader_);
     if (line.kind == Line::Kind::kEnd) break;
