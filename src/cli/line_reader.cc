@@ -1,5 +1,6 @@
 #include "cli/line_reader.h"
 
+#include <fcntl.h>
 #include <histedit.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/file.h"
 #include "cli/interrupt.h"
 
 namespace geist::cli {
@@ -88,7 +90,17 @@ class Terminal final : public LineReader {
     if (history_file_.empty()) return;
     std::error_code error;
     std::filesystem::create_directories(std::filesystem::path(history_file_).parent_path(), error);
-    ::history(history_, &event, H_SAVE, history_file_.c_str());
+    // libedit writes by name, or to a stream that is a file: never over the history that is there.
+    const std::string part = AtomicFile::temporary_name(history_file_);
+    if (::history(history_, &event, H_SAVE, part.c_str()) < 0) return;
+    const int file = ::open(part.c_str(), O_RDONLY | O_CLOEXEC);
+    const bool synced = file >= 0 && ::fsync(file) == 0;
+    if (file >= 0) ::close(file);
+    if (synced && ::rename(part.c_str(), history_file_.c_str()) == 0) {
+      sync_folder_of(history_file_);
+    } else {
+      ::unlink(part.c_str());
+    }
   }
   bool is_terminal() const override { return true; }
 

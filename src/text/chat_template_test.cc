@@ -6,6 +6,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <thread>
+#include <vector>
 
 #include "tests/support/shared_data.h"
 #include "text/chat_context.h"
@@ -214,8 +216,14 @@ TEST(ChatTemplateTest, RendersFromManyThreadsAlike) {
       "{% set ns = namespace(n=0) %}{% for i in range(100) %}{% set ns.n = ns.n + i %}{% endfor "
       "%}{{ ns.n }}");
   ASSERT_TRUE(parsed.ok());
-  for (int i = 0; i < 3; ++i)
-    EXPECT_EQ(*parsed->render("{}", i), "4950") << "a rendering leaves nothing behind";
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 3; ++i) {
+    threads.emplace_back([&, i] {
+      for (int round = 0; round < 20; ++round)
+        EXPECT_EQ(*parsed->render("{}", i), "4950") << "a rendering leaves nothing behind";
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
 }
 
 TEST(ChatTemplateTest, FoldsSystemMessagesOnlyWhereNeeded) {
