@@ -56,8 +56,8 @@ std::vector<Output> outputs(const Options& o) {
   std::vector<Output> files;
   add_split(o, Split::kTrain, &files);
   add_split(o, Split::kHeldOut, &files);
-  // A model that reads these first looks back in a text after some hundred steps, not some thousand
-  // (docs/mini.md).
+  // To be read before all else, for the habit of looking back in a text; docs/log.md says how far
+  // that went.
   files.push_back({"copies.txt", o.documents / 8, [](RandomStream& random) {
                      return train::write_copies(random) + "<|endoftext|>";
                    }});

@@ -27,12 +27,11 @@ Problem make_tool_result(Split split, RandomStream& random);
 Problem make_form(Split split, RandomStream& random);
 Problem make_system(Split split, RandomStream& random);
 
-// Documents that ask again and again, for pre-training: a small model finds out that it can look
-// things up when every line needs it, many times a document, and hardly from one question on a
-// passage.
-std::string write_quiz(Split split,
-                       RandomStream& random);  // a question on each fact of a passage, some on none
-std::string write_tool_quiz(
-    Split split, RandomStream& random);  // requests to one list of tools, half of them in vain
+// Documents for pre-training that ask many times, so that most of their lines can be foreseen only
+// by looking back. What they state or call belongs to `split`. A passage of three to six facts, a
+// question on each of them in some order, and questions that it does not answer.
+std::string write_quiz(Split split, RandomStream& random);
+// Five requests to one list of tools; about half of them no tool of the list serves.
+std::string write_tool_quiz(Split split, RandomStream& random);
 
 }  // namespace geist::train
