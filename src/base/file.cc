@@ -94,13 +94,31 @@ Result<std::string> read_file(const std::string& path, size_t size_max) {
   }
 }
 
+namespace {
+
+// What path names behind symbolic links, which may dangle: that is where writing makes a file.
+std::string behind_links(const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::path target = fs::canonical(path, error);
+  if (!error) return target.string();
+  fs::path at = path;
+  constexpr int kLinksMax = 40;  // Linux follows as many
+  for (int i = 0; i < kLinksMax && fs::is_symlink(at, error); ++i) {
+    const fs::path next = fs::read_symlink(at, error);
+    if (error) break;
+    at = at.parent_path() / next;  // `next` itself when it is absolute
+  }
+  return at.string();
+}
+
+}  // namespace
+
 std::string AtomicFile::temporary_name(const std::string& path) {
   struct stat info {};
   if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) return "";
   // A link stays and what it points to is replaced, on the same file system.
-  std::error_code error;
-  const auto target = std::filesystem::canonical(path, error);
-  return (error ? path : target.string()) + ".tmp." + std::to_string(::getpid());
+  return behind_links(path) + ".tmp." + std::to_string(::getpid());
 }
 
 Result<AtomicFile> AtomicFile::create(const std::string& path) {

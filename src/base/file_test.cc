@@ -92,6 +92,16 @@ TEST_F(FileTest, ALinkStaysAndItsTargetIsReplaced) {
   EXPECT_EQ(fs::status(path("real")).permissions(), fs::perms::owner_read | fs::perms::owner_write);
 }
 
+TEST_F(FileTest, ADanglingLinkStaysAndItsTargetIsMade) {
+  fs::create_directory(path("in"));
+  fs::create_symlink("in/real", path("link"));
+  fs::create_symlink("link", path("link of link"));
+  ASSERT_TRUE(write_file(path("link of link"), "new").ok());
+  EXPECT_TRUE(fs::is_symlink(path("link of link")));
+  EXPECT_TRUE(fs::is_symlink(path("link")));
+  EXPECT_EQ(*read_file(path("in/real")), "new");
+}
+
 TEST_F(FileTest, APlantedTemporaryLinkIsNotFollowed) {
   ASSERT_TRUE(write_file(path("victim"), "precious").ok());
   fs::create_symlink("victim", AtomicFile::temporary_name(path("out")));

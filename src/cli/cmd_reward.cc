@@ -26,12 +26,13 @@ struct RewardOptions {
 };
 
 Status run(const RewardOptions& options) {
+  GEIST_ASSIGN(const std::string text, read_file(options.file));
   GEIST_ASSIGN(SpeakingModel loaded, load_speaking_model(options.model));
+  const CatchInterrupt catching;  // until here Ctrl-C ends the program at once
   GEIST_ASSIGN(const engine::RewardHead head, engine::RewardHead::load(*loaded.model));
   GEIST_ASSIGN(
       const train::ChatEncoder encoder,
       train::ChatEncoder::create(loaded.model->file().metadata(), *loaded.tokenizer, kUnixTimeS));
-  GEIST_ASSIGN(const std::string text, read_file(options.file));
   engine::Runner runner(*loaded.model, *loaded.pool);
   const auto score = [&](const train::Conversation& read) -> Result<float> {
     train::Conversation conversation = read;
@@ -60,7 +61,6 @@ std::function<int()> configure(CLI::App& app) {
                  "conversations: JSON Lines or one JSON list (default: standard input)");
   app.add_flag("--json", options->json, "an object a line");
   return [options] {
-    const CatchInterrupt catching;
     const Status status = run(*options);
     if (status.ok()) return kDone;
     return interrupted() ? kInterrupted : fail(status.error());

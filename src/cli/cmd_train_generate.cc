@@ -36,6 +36,14 @@ train::Problem any_problem(Split split, RandomStream& random) {
                              random);
 }
 
+// Quizzes teach looking up faster than single questions do: docs/log.md.
+train::Problem any_chat(Split split, RandomStream& random) {
+  const uint64_t kind = random.next_below(12);
+  if (kind < 3) return train::make_quiz(split, random);
+  if (kind < 5) return train::make_tool_quiz(split, random);
+  return train::with_context(any_problem(split, random), split, random);
+}
+
 void add_split(const Options& o, Split split, std::vector<Output>* files) {
   const bool train = split == Split::kTrain;
   const std::string tail = train ? "" : ".held-out";
@@ -44,8 +52,7 @@ void add_split(const Options& o, Split split, std::vector<Output>* files) {
                       return train::make_document(split, random) + "<|endoftext|>";
                     }});
   files->push_back({"sft" + tail + ".jsonl", count(o.chats), [split](RandomStream& random) {
-                      return train::chat_line(
-                          train::with_context(any_problem(split, random), split, random));
+                      return train::chat_line(any_chat(split, random));
                     }});
   files->push_back({"pairs" + tail + ".jsonl", count(o.pairs), [split](RandomStream& random) {
                       return train::pair_line(any_problem(split, random));
@@ -56,10 +63,9 @@ std::vector<Output> outputs(const Options& o) {
   std::vector<Output> files;
   add_split(o, Split::kTrain, &files);
   add_split(o, Split::kHeldOut, &files);
-  // To be read before all else, for the habit of looking back in a text; docs/log.md says how far
-  // that went.
-  files.push_back({"copies.txt", o.documents / 8, [](RandomStream& random) {
-                     return train::write_copies(random) + "<|endoftext|>";
+  // To be read before all else: docs/log.md says why.
+  files.push_back({"recall.txt", o.documents / 4, [](RandomStream& random) {
+                     return train::write_recall(random) + "<|endoftext|>";
                    }});
   files.push_back({"rl.jsonl", o.problems, [](RandomStream& random) {
                      return train::eval_line(
@@ -116,7 +122,7 @@ Command train_generate_command() {
             app.add_option("--seed", o->seed, "the same seed gives the same files")
                 ->capture_default_str();
             app.add_option("--documents", o->documents,
-                           "base.txt: documents to read; copies.txt has an eighth as many")
+                           "base.txt: documents to read; recall.txt has a quarter as many")
                 ->check(lines)
                 ->capture_default_str();
             app.add_option("--chats", o->chats, "sft.jsonl: questions with good answers")

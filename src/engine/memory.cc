@@ -45,10 +45,12 @@ Memory::Memory(const model::Model& model, const MemoryOptions& options)
 
 Memory::~Memory() = default;
 
-PageName Memory::root(const model::AdapterSet* adapters, const std::string& domain) const {
+PageName Memory::root(const model::AdapterSet* adapters, const std::string& domain,
+                      const model::LabelSight* sight) const {
   PageSpace space = space_;
   if (adapters != nullptr) space.adapters = adapters->hash();
   space.domain = domain;
+  if (sight != nullptr) space.sight = *sight;
   return root_name(space);
 }
 

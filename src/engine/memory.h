@@ -101,7 +101,8 @@ class Memory {
   using Lock = std::unique_lock<std::mutex>;
 
   // ---- for Session
-  PageName root(const model::AdapterSet* adapters, const std::string& domain) const;
+  PageName root(const model::AdapterSet* adapters, const std::string& domain,
+                const model::LabelSight* sight) const;
   // Whether a session may need this many bytes at once.
   Status admit(const Session& session, uint64_t bytes, int64_t tokens);
 

@@ -105,6 +105,31 @@ TEST(Memory, DomainsAndLabelsNeverShare) {
   EXPECT_EQ(memory.stats().tokens_shared, 0u);
 }
 
+// The same tokens under the same labels, but attended to otherwise.
+TEST(Memory, SessionsOfDifferentSightDoNotShare) {
+  RandomStream random(12, "sight");
+  Memory memory(tiny(), {.budget_bytes = 100 * tiny_page_bytes()});
+  ThreadPool pool(1);
+  Runner runner(tiny(), pool);
+  const auto blind = std::make_shared<model::LabelSight>();
+  blind->fill(~uint64_t{2});
+  (*blind)[1] = ~uint64_t{0};
+  Text text = random_text(random, 70);
+  std::fill(text.labels.begin(), text.labels.begin() + 32, 1);
+  std::vector<float> first[2];
+  for (int round = 0; round < 2; ++round) {
+    for (const bool sees : {true, false}) {
+      Session session(tiny(), {.memory = &memory, .sight = sees ? nullptr : blind});
+      append_text(session, text);
+      EXPECT_EQ(runner.pass(session), round == 0 ? 70 : 6) << sees;
+      const std::vector<float> said(session.logits().begin(), session.logits().end());
+      if (round == 0) first[sees] = said;
+      EXPECT_TRUE(same_bytes(said, first[sees]));
+    }
+  }
+  EXPECT_FALSE(same_bytes(first[0], first[1]));
+}
+
 TEST(Memory, APageThatALabelClosedIsSharedToo) {
   RandomStream random(4, "closed");
   Memory memory(tiny(), {.budget_bytes = 100 * tiny_page_bytes()});

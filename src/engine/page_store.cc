@@ -66,24 +66,23 @@ bool write_all(int fd, std::span<const std::byte> bytes) {
 }
 
 // Not through AtomicFile: a page need not survive a power cut (the checksums tell), so it is not
-// worth an fsync.
-bool write_page_file(const std::string& path, const PageRecord& record) {
+// worth an fsync. Gives the temporary name that it was written under; "" (and errno) when it failed.
+std::string write_temporary(const std::string& path, const PageRecord& record) {
   static std::atomic<uint64_t> counter{0};
-  const std::string temporary = path + "." + std::to_string(counter.fetch_add(1)) + ".tmp";
+  std::string temporary = path + "." + std::to_string(counter.fetch_add(1)) + ".tmp";
   Descriptor file(
       ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (file.get() < 0) return false;
+  if (file.get() < 0) return "";
   static constexpr std::byte kZeros[64] = {};
   const PageFileHeader header = encode_page_header(record);
   const bool written = write_all(file.get(), header.header) && write_all(file.get(), record.full) &&
                        write_all(file.get(), {kZeros, header.padding}) &&
-                       write_all(file.get(), record.window) && file.close() &&
-                       ::rename(temporary.c_str(), path.c_str()) == 0;
-  if (written) return true;
+                       write_all(file.get(), record.window) && file.close();
+  if (written) return temporary;
   const int error = errno;
   ::unlink(temporary.c_str());
   errno = error;
-  return false;
+  return "";
 }
 
 }  // namespace
@@ -227,8 +226,8 @@ std::optional<StoredPage> PageStore::read(const PageName& name) {
     erase(name);
     return page;
   }
-  if (!page) {  // removed by another process; or it cannot be mapped now, which is no damage
-    forget(name);
+  if (!page) {  // removed meanwhile; or it cannot be mapped now, which is no damage
+    if (::access(file.c_str(), F_OK) != 0) forget(name);  // another thread may have written it since
     return page;
   }
   if (lock_ >= 0) ::utimensat(AT_FDCWD, file.c_str(), nullptr, 0);
@@ -252,18 +251,30 @@ bool PageStore::write(const PageRecord& record) {
   }
   const std::string file = path(record.name);
   ::mkdir(file.substr(0, file.rfind('/')).c_str(), 0700);
-  const bool written = write_page_file(file, record);
-  const int error = errno;
+  const std::string temporary = write_temporary(file, record);
+  int error = errno;
+  // The file and its entry come and go together, under the lock: of two threads that wrote the same
+  // page the second finds it here, even when the first one's has been removed since.
   const std::lock_guard lock(mutex_);
-  if (written) {
+  if (!temporary.empty() && entries_.contains(record.name)) {
+    ::unlink(temporary.c_str());
+    touch(record.name);
+    return true;
+  }
+  if (!temporary.empty() && ::rename(temporary.c_str(), file.c_str()) == 0) {
     add(record.name, bytes);
     ++stats_.pages_written;
     make_room(0);  // others wrote at the same time
-  } else if (warning_.empty()) {
+    return true;
+  }
+  if (!temporary.empty()) {
+    error = errno;
+    ::unlink(temporary.c_str());
+  }
+  if (warning_.empty())
     warning_ = folder_ + ": cannot write a page (" + std::strerror(error) +
                "); work goes on without storing pages";
-  }
-  return written;
+  return false;
 }
 
 void PageStore::remove(const PageName& name) {

@@ -136,6 +136,7 @@ void Runner::queue(Share& share, const PassOptions& options) {
       batch_.push_back({.id = node->tokens[static_cast<size_t>(position - node->first_pos)],
                         .sequence = &share.sequence,
                         .pos = position,
+                        .visible_labels = session.visible_to(node->label),
                         .want_output = wanted,
                         .adapters = session.adapters_.get()});
       share.rows += wanted ? 1 : 0;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstddef>
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -17,6 +18,8 @@ namespace geist::model {
 
 // Labels are 0..63: a bit each of the set that a query may see (BatchToken::visible_labels).
 inline constexpr uint32_t kLabelCount = 64;
+// For each label the set of labels that its tokens may see.
+using LabelSight = std::array<uint64_t, kLabelCount>;
 
 // Keys and values of up to kernels::kPageTokens consecutive tokens of one sequence, all layers.
 // Tokens of different labels never share a page. A page with count == kPageTokens is immutable.

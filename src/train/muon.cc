@@ -37,12 +37,28 @@ Orthogonalizer::Orthogonalizer(const kernels::Kernels& kernels, ThreadPool& pool
 
 void Orthogonalizer::run(float* x, int64_t rows, int64_t cols) {
   const double norm = std::sqrt(sum_of_squares(k_, pool_, x, rows * cols));
-  k_.scale(x, static_cast<float>(1.0 / (norm + 1e-7)), rows * cols, x);
+  const auto factor = static_cast<float>(1.0 / (norm + 1e-7));
+  for_elements(rows * cols, [&](int64_t begin, int64_t n) {
+    k_.scale(x + begin, factor, n, x + begin);
+  });
   if (rows <= cols) return iterate(x, rows, cols);
   turned_.resize(static_cast<size_t>(rows * cols));
-  g_.transpose(x, cols, rows, cols, turned_.data(), rows);
+  transpose(x, rows, cols, turned_.data());
   iterate(turned_.data(), cols, rows);
-  g_.transpose(turned_.data(), rows, cols, rows, x, cols);
+  transpose(turned_.data(), cols, rows, x);
+}
+
+template <typename F>
+void Orthogonalizer::for_elements(int64_t count, const F& f) {
+  pool_.for_ranges(count, kNormBlock,
+                   [&](int64_t begin, int64_t end) { f(begin, end - begin); });
+}
+
+void Orthogonalizer::transpose(const float* x, int64_t rows, int64_t cols, float* out) {
+  constexpr int64_t kRows = 16;  // of a tile
+  pool_.for_ranges(rows, kRows, [&](int64_t begin, int64_t end) {
+    g_.transpose(x + begin * cols, cols, end - begin, cols, out + begin, rows);
+  });
 }
 
 // x = a x + (b G + c G G) x, G = x x^T.
@@ -52,19 +68,23 @@ void Orthogonalizer::iterate(float* x, int64_t rows, int64_t cols) {
   gram_.resize(static_cast<size_t>(rows * rows));
   polynomial_.resize(gram_.size());
   for (int i = 0; i < kIterations; ++i) {
-    g_.transpose(x, cols, rows, cols, transposed_.data(), rows);
+    transpose(x, rows, cols, transposed_.data());
     kernels::outer_product(
         g_, pool_,
         {rows, rows, cols, x, cols, 1, transposed_.data(), rows, gram_.data(), rows, false});
     kernels::outer_product(g_, pool_,
                            {rows, rows, rows, gram_.data(), rows, 1, gram_.data(), rows,
                             polynomial_.data(), rows, false});
-    k_.scale(polynomial_.data(), kC, rows * rows, polynomial_.data());
-    k_.add_scaled(polynomial_.data(), gram_.data(), kB, rows * rows, polynomial_.data());
+    for_elements(rows * rows, [&](int64_t at, int64_t n) {
+      k_.scale(polynomial_.data() + at, kC, n, polynomial_.data() + at);
+      k_.add_scaled(polynomial_.data() + at, gram_.data() + at, kB, n, polynomial_.data() + at);
+    });
     kernels::outer_product(
         g_, pool_,
         {rows, cols, rows, polynomial_.data(), rows, 1, x, cols, next_.data(), cols, false});
-    k_.add_scaled(next_.data(), x, kA, rows * cols, x);
+    for_elements(rows * cols, [&](int64_t at, int64_t n) {
+      k_.add_scaled(next_.data() + at, x + at, kA, n, x + at);
+    });
   }
 }
 

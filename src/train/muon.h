@@ -18,6 +18,10 @@ class Orthogonalizer {
 
  private:
   void iterate(float* x, int64_t rows, int64_t cols);  // rows <= cols
+  // f(begin, count) of parts of [0, count), on all threads.
+  template <typename F>
+  void for_elements(int64_t count, const F& f);
+  void transpose(const float* x, int64_t rows, int64_t cols, float* out);
 
   const kernels::Kernels& k_;
   const kernels::GradKernels& g_;

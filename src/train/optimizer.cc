@@ -1,6 +1,7 @@
 #include "train/optimizer.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 
@@ -87,13 +88,12 @@ Result<StepReport> Optimizer::step(int64_t step, FloatBlock& gradient) {
                               .correction2 = correction(options_.beta2),
                               .gradient_scale = scale};
   for (const Parameter& p : trained_->parameters()) {
-    if (takes_muon(p)) {
-      muon(p, options_.muon_learning_rate * factor, scale, gradient.data() + p.offset);
-      continue;
-    }
+    if (takes_muon(p)) continue;
     adam_step.weight_decay = p.is_matrix() ? static_cast<float>(options_.weight_decay) : 0.0f;
     adam(p, adam_step, gradient.data() + p.offset);
   }
+  if (options_.kind == OptimizerKind::kMuon)
+    muon(options_.muon_learning_rate * factor, scale, gradient.data());
   if (ranks_ != nullptr) ranks_->gather(trained_->weights().span());
   if (has_average()) update_average();
   return report;
@@ -112,26 +112,50 @@ void Optimizer::adam(const Parameter& p, const kernels::AdamStep& step, const fl
   });
 }
 
+// A small matrix stays in the cache of one thread; a large one is shared by all, which need memory
+// for one only. The bits are the same.
+void Optimizer::muon(double learning_rate, float scale, float* gradient) {
+  constexpr int64_t kAlone = int64_t{1} << 20;
+  std::vector<const Parameter*> small;
+  for (const Parameter& p : trained_->parameters()) {
+    if (!takes_muon(p)) continue;
+    if (p.count <= kAlone)
+      small.push_back(&p);
+    else
+      muon(p, learning_rate, scale, gradient + p.offset, *pool_, orthogonalizer_);
+  }
+  while (std::ssize(loners_) < pool_->size())
+    loners_.push_back(std::make_unique<Loner>(trained_->model().kernels()));
+  std::atomic<size_t> next{0};
+  pool_->run([&](int index) {
+    Loner& loner = *loners_[static_cast<size_t>(index)];
+    for (size_t i = next.fetch_add(1); i < small.size(); i = next.fetch_add(1))
+      muon(*small[i], learning_rate, scale, gradient + small[i]->offset, loner.pool,
+           loner.orthogonalizer);
+  });
+}
+
 // m = fma(g, scale, m * momentum); u = fma(m, momentum, g * scale) (Nesterov), made orthogonal;
 // w = fma(u, -rate * sqrt(max(1, rows / cols)), w * (1 - rate * decay)).
-void Optimizer::muon(const Parameter& p, double learning_rate, float scale, float* gradient) {
+void Optimizer::muon(const Parameter& p, double learning_rate, float scale, float* gradient,
+                     ThreadPool& pool, Orthogonalizer& orthogonalizer) {
   const kernels::Kernels& k = trained_->model().kernels();
   const int64_t cols = p.dims[0], rows = p.dims[1];
   const auto momentum = static_cast<float>(options_.muon_momentum);
   float *m = first_.data() + p.offset, *w = trained_->weights().data() + p.offset;
-  pool_->for_ranges(p.count, 4096, [&](int64_t begin, int64_t end) {
+  pool.for_ranges(p.count, 4096, [&](int64_t begin, int64_t end) {
     const int64_t n = end - begin;
     k.scale(m + begin, momentum, n, m + begin);
     k.add_scaled(m + begin, gradient + begin, scale, n, m + begin);
     k.scale(gradient + begin, scale, n, gradient + begin);
     k.add_scaled(gradient + begin, m + begin, momentum, n, gradient + begin);
   });
-  orthogonalizer_.run(gradient, rows, cols);
+  orthogonalizer.run(gradient, rows, cols);
   const double shape =
       std::sqrt(std::max(1.0, static_cast<double>(rows) / static_cast<double>(cols)));
   const auto keep = static_cast<float>(1.0 - learning_rate * options_.weight_decay);
   const auto move = static_cast<float>(-learning_rate * shape);
-  pool_->for_ranges(p.count, 4096, [&](int64_t begin, int64_t end) {
+  pool.for_ranges(p.count, 4096, [&](int64_t begin, int64_t end) {
     k.scale(w + begin, keep, end - begin, w + begin);
     k.add_scaled(w + begin, gradient + begin, move, end - begin, w + begin);
   });

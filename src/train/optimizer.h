@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -63,9 +64,17 @@ class Optimizer {
         options_(options),
         pool_(&pool),
         orthogonalizer_(trained.model().kernels(), pool) {}
+  // A thread that makes matrices orthogonal on its own.
+  struct Loner {
+    explicit Loner(const kernels::Kernels& kernels) : orthogonalizer(kernels, pool) {}
+    ThreadPool pool{1};
+    Orthogonalizer orthogonalizer;
+  };
   bool takes_muon(const Parameter& p) const;
   void adam(const Parameter& p, const kernels::AdamStep& step, const float* gradient);
-  void muon(const Parameter& p, double learning_rate, float scale, float* gradient);
+  void muon(double learning_rate, float scale, float* gradient);
+  void muon(const Parameter& p, double learning_rate, float scale, float* gradient,
+            ThreadPool& pool, Orthogonalizer& orthogonalizer);
   void update_average();
   double gradient_norm(const FloatBlock& gradient);
   // Calls f(begin, end) for what this process has of [0, size) of the block.
@@ -79,7 +88,8 @@ class Optimizer {
   OptimizerOptions options_;
   ThreadPool* pool_;
   Ranks* ranks_ = nullptr;
-  Orthogonalizer orthogonalizer_;
+  Orthogonalizer orthogonalizer_;               // on all threads
+  std::vector<std::unique_ptr<Loner>> loners_;  // of Muon; one a thread
   FloatBlock first_, second_, average_;
 };
 

@@ -46,7 +46,7 @@ std::string written(const Problem& p) {
             : m.role == "user"      ? "Question: "
             : m.role == "assistant" ? "Reply: "
                                     : "Result: ";
-    for (const ToolCall& call : m.calls) text += call.name + " " + call.arguments;
+    for (const ToolCall& call : m.calls) text += call_text(call);
     text += m.content + "\n";
   }
   return text + "Reply: " + p.answer + "\n";
@@ -136,13 +136,15 @@ std::string make_story(Split split, RandomStream& random, std::string* key) {
 
 std::string make_document(Split split, RandomStream& random) {
   std::string key;
-  const uint64_t kind = random.next_below(16);
-  if (kind < 3) return make_story(split, random, &key) + "\n";
-  if (kind < 8) return write_quiz(split, random);
-  if (kind < 11) return write_tool_quiz(split, random);
-  if (kind < 12) return write_copies(random);
+  const uint64_t kind = random.next_below(20);
+  if (kind < 2) return make_story(split, random, &key) + "\n";
+  if (kind < 6) return written(make_quiz(split, random));
+  if (kind < 8) return written(make_tool_quiz(split, random));
+  if (kind < 11) return write_roll_call(split, random);
+  if (kind < 13) return write_retelling(split, random);
+  if (kind < 14) return write_recall(random);
   std::string text;
-  if (kind < 14) {
+  if (kind < 16) {
     const uint64_t count = 2 + random.next_below(3);
     for (uint64_t i = 0; i < count; ++i) {
       const Problem p = make_arithmetic(split, random);
@@ -150,8 +152,7 @@ std::string make_document(Split split, RandomStream& random) {
     }
     return text;
   }
-  constexpr Skill kSpoken[] = {Skill::kUnanswerable, Skill::kForm, Skill::kForm, Skill::kSystem,
-                               Skill::kToolResult};
+  constexpr Skill kSpoken[] = {Skill::kForm, Skill::kForm, Skill::kSystem, Skill::kToolResult};
   for (int i = 0; i < 3; ++i)
     text += written(make_problem(kSpoken[random.next_below(std::size(kSpoken))], split, random));
   return text;

@@ -73,8 +73,17 @@ std::string make_story(Split split, RandomStream& random, std::string* key);
 // A document for pre-training: a story, sums, or problems of the other skills, written down.
 std::string make_document(Split split, RandomStream& random);
 
-// A document to read before all others: a line of words, and the same line twice more.
-std::string write_copies(RandomStream& random);
+// A document to read before all others: pairs of a name and a word, four times in another order.
+// After a name only a look back tells the word (associative recall: Arora et al. 2023, "Zoology"),
+// and nothing else is in the way of learning that. It states nothing: no key is in it.
+std::string write_recall(RandomStream& random);
+
+// Conversations that ask many times, so that most answers can be foreseen only by looking back;
+// `answer` is that to the last question. A passage of three to six facts, a question on each of them
+// in some order, and questions that it does not answer.
+Problem make_quiz(Split split, RandomStream& random);
+// Requests to one list of tools; about half of them no tool of the list serves.
+Problem make_tool_quiz(Split split, RandomStream& random);
 
 // The same problem further on in a conversation, now and then: behind a system message that asks
 // for nothing in particular, behind another problem and its answer.

@@ -140,14 +140,27 @@ Problem make_form(Split split, RandomStream& random) {
   return p;
 }
 
-// Longer than the lists of make_form and of all kinds, so none of those occurs in it.
-std::string write_copies(RandomStream& random) {
-  std::vector<std::string> words;
-  const size_t count = 6 + random.next_below(10);
-  while (words.size() < count)
-    words.push_back(random.next_below(2) == 0 ? pick_word(random) : pick_name(random));
-  const std::string line = join(words, ", ");
-  return "Words: " + line + "\nAgain: " + line + "\nAgain: " + line + "\n";
+std::string write_recall(RandomStream& random) {
+  std::vector<std::string> pairs, used;
+  const auto fresh = [&](std::string (*draw)(RandomStream&)) {
+    for (;;) {
+      std::string word = draw(random);
+      if (std::find(used.begin(), used.end(), word) != used.end()) continue;
+      used.push_back(word);
+      return word;
+    }
+  };
+  const size_t count = 3 + random.next_below(6);
+  while (pairs.size() < count) {
+    const std::string name = fresh(pick_name);
+    pairs.push_back(name + " " + fresh(pick_word));
+  }
+  std::string document;
+  for (int pass = 0; pass < 4; ++pass) {
+    shuffle(pairs, random);
+    document += join(pairs, ", ") + "\n";
+  }
+  return document;
 }
 
 // One or two turns under a rule; the last one is graded.

@@ -14,25 +14,28 @@ struct Attribute {
   std::string_view name, sentence, question, answer;
 };
 
+// Answers begin with no name: at the beginning of a line a name is cut into other tokens than
+// behind a space, and copying it would be a lesson of its own. They name the person before the
+// value, as the sentences do.
 constexpr Attribute kAttributes[] = {
     {"place",
      "{$name lives near the $value.|The home of $name is near the $value.||Near the $value lives "
      "$name.}",
      "{Where does $name live?|Which place does $name live near?||Near what is the home of $name?}",
-     "$name lives near the $value."},
+     "The home of $name is near the $value."},
     {"job",
      "{$name works as a $value.|The work of $name is that of a $value.||As for work, $name is a "
      "$value.}",
      "{What is the job of $name?|What work does $name do?||How does $name earn a living?}",
-     "$name works as a $value."},
+     "The work of $name is that of a $value."},
     {"pet",
      "{$name has a pet $value.|The pet of $name is a $value.||A $value is the pet of $name.}",
      "{What pet does $name have?|Which animal is the pet of $name?||What animal lives with $name?}",
-     "$name has a pet $value."},
+     "The pet of $name is a $value."},
     {"thing",
-     "{$name owns a $value.|The $value belongs to $name.||There is a $value that $name owns.}",
+     "{$name owns a $value.|The thing of $name is a $value.||There is a $value that $name owns.}",
      "{What does $name own?|Which thing belongs to $name?||What is the thing that $name owns?}",
-     "$name owns a $value."}};
+     "The thing of $name is a $value."}};
 
 constexpr std::string_view kNotSaid = "The text does not say.";
 
@@ -211,11 +214,13 @@ Problem make_follow_up(Split split, RandomStream& random) {
   return p;
 }
 
-std::string write_quiz(Split split, RandomStream& random) {
+Problem make_quiz(Split split, RandomStream& random) {
   const Attribute& attribute = draw_attribute(random);
   Passage passage = draw_passage(attribute, 3 + random.next_below(4), split, random);
   const std::string text = passage.text;
-  std::string document;
+  Problem p;
+  p.skill = Skill::kFollowUp;
+  p.keys = passage.keys;
   while (!passage.facts.empty()) {
     const size_t which = random.next_below(passage.facts.size());
     std::string name = passage.facts[which].name, answer;
@@ -223,15 +228,35 @@ std::string write_quiz(Split split, RandomStream& random) {
       Problem unknown;
       name = draw_unknown(passage, attribute, true, split, random, &unknown).name;
       answer = unknown.answer;
+      p.keys.insert(p.keys.end(), unknown.keys.begin(), unknown.keys.end());
     } else {
       answer = passage.facts[which].answer(random);
       passage.facts.erase(passage.facts.begin() + static_cast<std::ptrdiff_t>(which));
     }
-    std::string q = document.empty() || random.next_below(2) == 0
-                        ? question(name, attribute, split, random)
-                        : and_what_about(name, split, random);
-    if (document.empty()) q = asked({{}, text, {}}, q, split, random);
-    document += "Question: " + q + "\nReply: " + answer + "\n";
+    const bool first = p.messages.empty();
+    std::string q = first || random.next_below(2) == 0 ? question(name, attribute, split, random)
+                                                       : and_what_about(name, split, random);
+    if (first)
+      q = asked({{}, text, {}}, q, split, random);
+    else
+      p.messages.push_back({"assistant", p.answer});
+    p.messages.push_back({"user", q});
+    p.answer = answer;
+  }
+  p.check = check_of("exact", p.answer);
+  return p;
+}
+
+std::string write_retelling(Split split, RandomStream& random) {
+  const Attribute& attribute = draw_attribute(random);
+  Passage passage = draw_passage(attribute, 3 + random.next_below(4), split, random);
+  std::string document;
+  for (int pass = 0; pass < 3; ++pass) {
+    document += expand("{Read this:|Here is a text:||Look at these lines:}", {}, wording_of(split), random);
+    shuffle(passage.facts, random);
+    for (const Fact& fact : passage.facts)
+      document += " " + expand(attribute.sentence, fact.slots(), wording_of(split), random);
+    document += "\n";
   }
   return document;
 }

@@ -14,6 +14,9 @@ inline Wording wording_of(Split split) {
   return split == Split::kNewWording ? Wording::kReserved : Wording::kCommon;
 }
 
+// A call as a model writes it.
+std::string call_text(const ToolCall& call);
+
 // {"kind": kind, "value": value}, for grade().
 std::string check_of(std::string_view kind, const std::string& value);
 
@@ -27,11 +30,9 @@ Problem make_tool_result(Split split, RandomStream& random);
 Problem make_form(Split split, RandomStream& random);
 Problem make_system(Split split, RandomStream& random);
 
-// Documents for pre-training that ask many times, so that most of their lines can be foreseen only
-// by looking back. What they state or call belongs to `split`. A passage of three to six facts, a
-// question on each of them in some order, and questions that it does not answer.
-std::string write_quiz(Split split, RandomStream& random);
-// Five requests to one list of tools; about half of them no tool of the list serves.
-std::string write_tool_quiz(Split split, RandomStream& random);
+// Three to six facts of one attribute, told three times in another order and other words.
+std::string write_retelling(Split split, RandomStream& random);
+// The names of some tools, and which of them serves each of eight requests, if any does.
+std::string write_roll_call(Split split, RandomStream& random);
 
 }  // namespace geist::train

@@ -61,7 +61,7 @@ const std::vector<Tool>& tools() {
        {{"name", "name"}},
        "place",
        "place",
-       "$name is at the $result."},
+       "I found $name at the $result."},
       {"paint",
        "Paints a thing in a colour.",
        "{Paint the $thing $colour.|Make the $thing $colour.|I want the $thing to be $colour.||The "
@@ -188,15 +188,15 @@ std::string draw_list(size_t wanted, bool with, RandomStream& random) {
   return describe_all(draw_tools(wanted, with, random));
 }
 
-std::string call_text(const ToolCall& call) {
-  return "<tool_call>{\"name\": \"" + call.name + "\", \"arguments\": " + call.arguments +
-         "}</tool_call>";
-}
-
 constexpr std::string_view kNoTool = "I have no tool for that.";
 constexpr std::string_view kDone = "I have done it.";
 
 }  // namespace
+
+std::string call_text(const ToolCall& call) {
+  return "<tool_call>{\"name\": \"" + call.name + "\", \"arguments\": " + call.arguments +
+         "}</tool_call>";
+}
 
 Problem make_tool_call(Split split, RandomStream& random) {
   const Request request = draw_request(split, random);
@@ -228,16 +228,41 @@ Problem make_no_tool(Split split, RandomStream& random) {
   return p;
 }
 
-std::string write_tool_quiz(Split split, RandomStream& random) {
+Problem make_tool_quiz(Split split, RandomStream& random) {
   const std::vector<size_t> list = draw_tools(random.next_below(tools().size()), true, random);
-  std::string document = "Tools: " + describe_all(list) + "\n";
-  for (int i = 0; i < 5; ++i) {
+  Problem p;
+  p.skill = Skill::kNoTool;
+  p.tools = describe_all(list);
+  for (int i = 0; i < 4; ++i) {
     const bool served = random.next_below(2) == 0;
     Request request = draw_request(split, random);
     while ((std::find(list.begin(), list.end(), request.tool) != list.end()) != served)
       request = draw_request(split, random);
-    document += "Question: " + request.ask +
-                "\nReply: " + (served ? call_text(request.call()) : std::string(kNoTool)) + "\n";
+    p.keys.push_back(request.key);
+    if (i > 0) p.messages.push_back({"assistant", p.calls.empty() ? p.answer : "", p.calls});
+    p.messages.push_back({"user", request.ask});
+    p.calls.clear();
+    if (served) p.calls = {request.call()};
+    p.answer = served ? call_text(request.call()) : std::string(kNoTool);
+  }
+  p.check = check_of("exact", p.answer);
+  return p;
+}
+
+std::string write_roll_call(Split split, RandomStream& random) {
+  const std::vector<size_t> list = draw_tools(random.next_below(tools().size()), true, random);
+  std::string document = "Tools:";
+  for (const size_t tool : list) document += " " + std::string(tools()[tool].name);
+  document += "\n";
+  for (int i = 0; i < 8; ++i) {
+    const bool served = random.next_below(2) == 0;
+    Request request = draw_request(split, random);
+    while ((std::find(list.begin(), list.end(), request.tool) != list.end()) != served)
+      request = draw_request(split, random);
+    document += "Question: " + request.ask + "\nReply: " +
+                (served ? "I use " + std::string(tools()[request.tool].name) + "."
+                        : std::string(kNoTool)) +
+                "\n";
   }
   return document;
 }

@@ -6,6 +6,8 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/rng.h"
 
@@ -27,6 +29,12 @@ WordList weathers();
 std::string pick(WordList words, RandomStream& random);
 // One of some hundred names that no other text has.
 std::string pick_name(RandomStream& random);
+
+// Fisher and Yates: every order is as likely.
+template <typename T>
+void shuffle(std::vector<T>& list, RandomStream& random) {
+  for (size_t i = list.size(); i > 1; --i) std::swap(list[i - 1], list[random.next_below(i)]);
+}
 
 using Slots = std::map<std::string, std::string, std::less<>>;
 // Reserved wordings stand behind "||"; a group without any has one set for both.
