@@ -69,6 +69,62 @@ class ScriptedChat(Case):
         self.assertIn(b"no longer sees", done.stderr)
 
 
+class Feedback(Case):
+    """/good and /bad of geist chat, and the pairs that geist feedback makes of them."""
+
+    def setUp(self):
+        self.kept = self.folder / "feedback.jsonl"
+        self.kept.unlink(missing_ok=True)
+
+    def judge(self, text, *arguments, code=0):
+        done = self.geist("chat", self.model, "--seed", "1", "-n", "8", *NEVER_ENDS, *arguments, input=text)
+        self.assertEqual(done.returncode, code, done.stderr.decode())
+
+    def export(self, *arguments):
+        return [json.loads(line) for line in self.ok("feedback", "export", *arguments).stdout.splitlines()]
+
+    def test_a_good_reply_and_a_bad_one_are_a_pair(self):
+        self.judge("hi\n/bad\n/regen\n/good\n", "--system", "be brief")
+        lines = [json.loads(line) for line in self.kept.read_text().splitlines()]
+        self.assertEqual([line["verdict"] for line in lines], ["bad", "good"])
+        self.assertEqual(self.kept.stat().st_mode & 0o777, 0o600)
+        self.assertEqual(self.export(), [{"prompt": [{"role": "system", "content": "be brief"},
+                                                     {"role": "user", "content": "hi"}],
+                                          "chosen": lines[1]["reply"], "rejected": lines[0]["reply"]}])
+        self.assertNotEqual(lines[0]["reply"], lines[1]["reply"])
+
+    def test_the_last_verdict_on_a_reply_counts_and_a_lone_one_has_a_label(self):
+        self.judge("hi\n/good\n/bad\n")
+        pairs = self.export()
+        self.assertEqual([(p["label"], "completion" in p) for p in pairs], [(False, True)])
+        out = self.folder / "pairs.jsonl"
+        self.assertEqual(self.export("--out", out, "--json")[0] | {"out": ""},
+                         {"out": "", "pairs": 0, "good_alone": 0, "bad_alone": 1, "not_whole": 0})
+        self.assertEqual([json.loads(line) for line in out.read_text().splitlines()], pairs)
+
+    def test_lines_that_are_not_whole_are_counted_and_left_out(self):
+        self.judge("hi\n/good\n")
+        whole = self.kept.read_text()
+        nested = "[" * 100_000
+        self.kept.write_text(f"{nested}\n{{}}\n" + whole.replace('"good"', '"fine"') + whole + whole[:-20])
+        self.judge("hi\n/good\n")  # behind the line that was cut off, on one of its own
+        done = self.ok("feedback", "export")
+        self.assertIn(b"4 lines are not whole", done.stderr)
+        self.assertEqual(len(done.stdout.splitlines()), 1)
+
+    def test_faults(self):
+        self.judge("/good\n", code=1)  # there is no reply yet
+        self.assertFalse(self.kept.exists())
+        done = self.geist("feedback", "export")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"/good and /bad", done.stderr)
+        self.judge("hi\n/good\n")
+        kept = self.kept.read_bytes()
+        self.assertEqual(self.geist("feedback", "export", "--out", self.kept).returncode, 1)
+        self.assertEqual(self.kept.read_bytes(), kept)
+        self.assertEqual(self.geist("feedback", "import").returncode, 2)
+
+
 class Chat(Case):
     """In a terminal."""
 

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "cli/command.h"
 #include "cli/conversation.h"
+#include "cli/feedback.h"
 #include "cli/interrupt.h"
 #include "cli/line_reader.h"
 #include "cli/model_options.h"
@@ -58,6 +59,7 @@ class Chat {
 
   void handle_command(const std::string& line);
   void handle_message(const std::string& text);
+  void judge(bool good);
   void answer();
   void report(const Answer& answer);
   void complain(const Error& error) {
@@ -72,6 +74,8 @@ class Chat {
   void load(const std::string& path);
   void regenerate(const std::string&);
   void set(const std::string& words);
+  void good(const std::string&) { judge(true); }
+  void bad(const std::string&) { judge(false); }
   void exit(const std::string&) { done_ = true; }
 
   const ChatOptions& options_;
@@ -90,6 +94,8 @@ const Chat::SlashCommand Chat::kCommands[] = {
     {"load", "FILE", "go on with a saved conversation", &Chat::load},
     {"regen", "", "answer the last message anew", &Chat::regenerate},
     {"set", "NAME VALUE", "change an option of sampling; alone, list them", &Chat::set},
+    {"good", "", "keep the last reply as a good one (geist feedback)", &Chat::good},
+    {"bad", "", "keep it as a bad one; /regen for a better one", &Chat::bad},
     {"exit", "", "leave (or Ctrl-D)", &Chat::exit},
 };
 
@@ -129,6 +135,20 @@ void Chat::regenerate(const std::string&) {
   if (!messages.empty() && messages.back().role == "assistant") messages.pop_back();
   if (messages.empty()) return complain(errorf("there is nothing to answer"));
   answer();
+}
+
+void Chat::judge(bool good) {
+  const auto& messages = conversation_.messages();
+  if (messages.empty() || messages.back().role != "assistant")
+    return complain(errorf("there is no reply to judge"));
+  Feedback feedback{.model = options_.model.model, .reply = messages.back().content, .good = good};
+  if (!conversation_.system().empty())
+    feedback.messages.push_back({"system", conversation_.system()});
+  feedback.messages.insert(feedback.messages.end(), messages.begin(), messages.end() - 1);
+  const std::string path = feedback_file();
+  if (const Status status = append_feedback(path, feedback); !status.ok())
+    return complain(status.error());
+  if (reader_.is_terminal()) note("kept as %s in %s", good ? "good" : "bad", path.c_str());
 }
 
 void Chat::set(const std::string& words) {

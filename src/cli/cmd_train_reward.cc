@@ -2,14 +2,11 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
-#include <memory>
 #include <string>
 
 #include "base/file.h"
-#include "base/thread_pool.h"
 #include "cli/calibration_plot.h"
 #include "cli/command.h"
-#include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/train_run.h"
 #include "train/reward_stage.h"
@@ -26,10 +23,11 @@ void start(const train::RewardSummary& s, const std::string& hash) {
                static_cast<long long>(s.dropped), hash.c_str());
 }
 
-Status draw(const train::RewardSummary& summary, const std::string& folder) {
+Status draw(const train::RewardStageOptions& options, const train::RewardSummary& summary) {
   const train::RewardQuality& q = summary.quality;
   if (q.pairs == 0) return {};
-  const std::string path = (std::filesystem::path(folder) / "calibration.svg").string();
+  const std::string path =
+      (std::filesystem::path(options.trainer.folder) / "calibration.svg").string();
   std::fprintf(stderr,
                "%lld held-out pairs: accuracy %.3f (by length alone %.3f), margin %.3f, "
                "calibration error %.3f: %s\n",
@@ -39,27 +37,11 @@ Status draw(const train::RewardSummary& summary, const std::string& folder) {
 }
 
 int run(const TrainRunOptions& options) {
-  const CatchInterrupt catching;  // stops behind a step, with a checkpoint
-  auto recipe = train::Recipe::open(options.recipe);
-  if (!recipe.ok()) return fail(recipe.error());
-  const auto reward = train::read_reward_recipe(*recipe, options.recipe);
-  if (!reward.ok()) return fail(reward.error());
-  ThreadPool pool(options.threads);
-  const auto summary = train::run_reward_stage(
-      *reward, pool, start,
-      [&](const train::TrainEvent& event) { return observe_training(options, event); });
-  if (!summary.ok()) return fail(summary.error());
-  if (summary->result.finished)
-    if (Status status = draw(*summary, reward->trainer.folder); !status)
-      return fail(status.error());
-  return finish_training(summary->result, summary->model_path, summary->weights_sha256);
+  return run_stage(options, nullptr, train::read_reward_recipe, train::run_reward_stage, start,
+                   draw);
 }
 
-std::function<int()> configure(CLI::App& app) {
-  auto options = std::make_shared<TrainRunOptions>();
-  add_train_run_options(app, options.get());
-  return [options] { return run(*options); };
-}
+std::function<int()> configure(CLI::App& app) { return configure_stage(app, run); }
 
 }  // namespace
 

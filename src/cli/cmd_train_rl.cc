@@ -1,12 +1,9 @@
 // geist train rl: a model learns from preferences or from rewards, as a recipe says.
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <memory>
 #include <string>
 
-#include "base/thread_pool.h"
 #include "cli/command.h"
-#include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/train_run.h"
 #include "train/rl_stage.h"
@@ -24,24 +21,11 @@ void start(const train::RlSummary& s, const std::string& hash) {
 }
 
 int run(const TrainRunOptions& options) {
-  const CatchInterrupt catching;  // stops behind a step, with a checkpoint
-  auto recipe = train::Recipe::open(options.recipe);
-  if (!recipe.ok()) return fail(recipe.error());
-  const auto rl = train::read_rl_recipe(*recipe, options.recipe);
-  if (!rl.ok()) return fail(rl.error());
-  ThreadPool pool(options.threads);
-  const auto summary = train::run_rl_stage(*rl, pool, start, [&](const train::TrainEvent& event) {
-    return observe_training(options, event);
-  });
-  if (!summary.ok()) return fail(summary.error());
-  return finish_training(summary->result, summary->model_path, summary->weights_sha256);
+  return run_stage(options, nullptr, train::read_rl_recipe, train::run_rl_stage, start,
+                   kNothingLeft);
 }
 
-std::function<int()> configure(CLI::App& app) {
-  auto options = std::make_shared<TrainRunOptions>();
-  add_train_run_options(app, options.get());
-  return [options] { return run(*options); };
-}
+std::function<int()> configure(CLI::App& app) { return configure_stage(app, run); }
 
 }  // namespace
 

@@ -1,12 +1,9 @@
 // geist train sft and lora: a model becomes an assistant, taught by conversations.
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <memory>
 #include <string>
 
-#include "base/thread_pool.h"
 #include "cli/command.h"
-#include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/train_run.h"
 #include "train/sft_stage.h"
@@ -28,25 +25,17 @@ void start(const train::SftSummary& s, const std::string& hash) {
          static_cast<long long>(s.dropped), static_cast<long long>(s.truncated));
 }
 
-int run(const TrainRunOptions& options, train::SftKind kind) {
-  const CatchInterrupt catching;  // stops behind a step, with a checkpoint
-  auto recipe = train::Recipe::open(options.recipe);
-  if (!recipe.ok()) return fail(recipe.error());
-  const auto sft = train::read_sft_recipe(*recipe, options.recipe, kind);
-  if (!sft.ok()) return fail(sft.error());
-  ThreadPool pool(options.threads);
-  const auto summary = train::run_sft_stage(*sft, pool, start, [&](const train::TrainEvent& event) {
-    return observe_training(options, event);
-  });
-  if (!summary.ok()) return fail(summary.error());
-  return finish_training(summary->result, summary->path, summary->weights_sha256);
+template <train::SftKind kind>
+int run(const TrainRunOptions& options) {
+  const auto read = [](const train::Recipe& recipe, const std::string& path) {
+    return train::read_sft_recipe(recipe, path, kind);
+  };
+  return run_stage(options, nullptr, read, train::run_sft_stage, start, kNothingLeft);
 }
 
 template <train::SftKind kind>
 std::function<int()> configure(CLI::App& app) {
-  auto options = std::make_shared<TrainRunOptions>();
-  add_train_run_options(app, options.get());
-  return [options] { return run(*options, kind); };
+  return configure_stage(app, run<kind>);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// A signal handler can reach nothing but globals, so the three below are the program's only ones.
+// A signal handler can reach nothing but globals, so the four below are the program's only ones.
 // They are lock-free atomics and fixed arrays: all that the handler does is async-signal-safe.
 #include "cli/interrupt.h"
 
@@ -27,12 +27,15 @@ struct PartialPath {
 std::atomic<bool> g_interrupted{false};
 std::atomic<int> g_catchers{0};
 PartialPath g_partial[kPathsMax];
+std::atomic<const TerminationHook*> g_hook{nullptr};
 
 void handle(int signal) {
   if (signal == SIGINT && g_catchers.load() > 0 && !g_interrupted.exchange(true)) return;
   for (const PartialPath& partial : g_partial) {
     if (partial.used.load()) ::unlink(partial.path);
   }
+  if (const TerminationHook* hook = g_hook.load(); signal == SIGTERM && hook != nullptr)
+    hook->run(hook->context);
   _exit(signal == SIGINT ? kInterrupted : 128 + signal);
 }
 
@@ -55,6 +58,7 @@ CatchInterrupt::~CatchInterrupt() { g_catchers.fetch_sub(1); }
 
 bool interrupted() { return g_interrupted.load(std::memory_order_relaxed); }
 void clear_interrupt() { g_interrupted.store(false); }
+void set_termination_hook(const TerminationHook* hook) { g_hook.store(hook); }
 
 RemoveOnInterrupt::RemoveOnInterrupt(const std::string& path) : slot_(-1) {
   for (int slot = 0; slot < kPathsMax && slot_ < 0; ++slot) {

@@ -24,6 +24,14 @@ class CatchInterrupt {
 bool interrupted();
 void clear_interrupt();
 
+// What SIGTERM calls before it ends the program; only what a signal handler may do.
+struct TerminationHook {
+  void (*run)(void* context);
+  void* context;
+};
+// Null: nothing. The hook must outlive its being set.
+void set_termination_hook(const TerminationHook* hook);
+
 // While one lives, a Ctrl-C that ends the program unlinks what AtomicFile (base/file.h) has written
 // for this path so far.
 class RemoveOnInterrupt {

@@ -6,10 +6,6 @@
 #include <string>
 #include <thread>
 
-#include "cli/command.h"
-#include "cli/interrupt.h"
-#include "cli/output.h"
-
 namespace geist::cli {
 
 using train::TrainEvent;
@@ -74,7 +70,7 @@ bool observe_training(const TrainRunOptions& options, const TrainEvent& e) {
   return !interrupted();
 }
 
-int give_up(const Error& error, train::Ranks* ranks) {
+int give_up(const Error& error, train::Ranks* ranks, train::RunLock* lock) {
   if (ranks == nullptr) return fail(error);
   if (ranks->is_first()) {
     fail(error);
@@ -83,6 +79,7 @@ int give_up(const Error& error, train::Ranks* ranks) {
     fail({"process " + std::to_string(ranks->rank()) + ": " + error.message});
   }
   std::fflush(nullptr);
+  if (lock != nullptr) lock->close();
   ranks->abort(kFailed);
   return kFailed;
 }

@@ -6,7 +6,6 @@
 #include "base/file.h"
 #include "model/hf_import.h"
 #include "model/load_tokenizer.h"
-#include "train/stage_recipe.h"
 
 namespace geist::train {
 namespace {
@@ -77,12 +76,8 @@ void take_validation(const Corpus& corpus, int64_t context, int64_t rows_max, Tr
 
 Result<BaseOptions> read_base_recipe(const Recipe& recipe, const std::string& recipe_path) {
   BaseOptions o;
-  o.folder = fs::path(recipe_path).parent_path().string();
   const RecipeTable root = recipe.root();
-  std::string out;
-  GEIST_TRY(root.require("out"));
-  GEIST_TRY(root.read("out", &out));
-  GEIST_TRY(root.read("seed", &o.seed));
+  GEIST_TRY(read_stage_head(root, recipe_path, &o, &o.trainer));
   GEIST_ASSIGN(const RecipeTable model, root.table("model"));
   GEIST_TRY(read_model(model, &o));
   GEIST_ASSIGN(const RecipeTable data, root.table("data"));
@@ -90,9 +85,7 @@ Result<BaseOptions> read_base_recipe(const Recipe& recipe, const std::string& re
   GEIST_TRY(read_trainer_tables(root, &o.trainer));
   GEIST_ASSIGN(const RecipeTable train, root.table("train"));
   GEIST_TRY(train.read("context", &o.context, {.min = 0, .max = 1 << 24}));
-  GEIST_TRY(recipe.check_all_read());
-  o.trainer.folder = beside(o.folder, out);
-  o.trainer.recipe_hash = recipe.hash();
+  GEIST_TRY(end_stage_recipe(recipe, &o.trainer));
   return o;
 }
 
@@ -128,7 +121,7 @@ Result<BaseSummary> run_base_stage(const BaseOptions& options, ThreadPool& pool,
   if (!summary.result.finished) return summary;
   summary.model_path = model_path;
   if (options.trainer.ranks == nullptr || options.trainer.ranks->is_first())
-    GEIST_TRY(trained.save(summary.model_path, optimizer.averaged()));
+    GEIST_TRY(save_result(trained, model_path, optimizer.averaged()));
   return summary;
 }
 

@@ -17,16 +17,13 @@
 #include "base/result.h"
 #include "train/base_data.h"
 #include "train/new_model.h"
-#include "train/recipe.h"
-#include "train/trainer.h"
+#include "train/stage_recipe.h"
 
 namespace geist::train {
 
-struct BaseOptions {
-  std::string folder;  // of the recipe: relative paths start there
-  std::string from, tokenizer;
+struct BaseOptions : StageHead {
+  std::string tokenizer;  // of a model that begins here; `from` is empty then
   ModelShape shape;
-  uint64_t seed = 1;
   BaseData data;
   int64_t context = 0;  // of a row; 0: the model's
   TrainerOptions trainer;

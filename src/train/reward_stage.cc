@@ -1,11 +1,9 @@
 #include "train/reward_stage.h"
 
-#include <filesystem>
-
+#include "base/file.h"
 #include "model/hf_import.h"
 #include "model/load_tokenizer.h"
 #include "train/scalar_head.h"
-#include "train/stage_recipe.h"
 
 namespace geist::train {
 namespace {
@@ -53,29 +51,23 @@ double longer_is_better(const std::vector<EncodedPreference>& preferences) {
 Result<RewardStageOptions> read_reward_recipe(const Recipe& recipe,
                                               const std::string& recipe_path) {
   RewardStageOptions o;
-  o.folder = std::filesystem::path(recipe_path).parent_path().string();
   const RecipeTable root = recipe.root();
-  std::string out;
-  GEIST_TRY(root.require("out"));
-  GEIST_TRY(root.read("out", &out));
-  GEIST_TRY(root.read("seed", &o.seed));
-  GEIST_ASSIGN(const RecipeTable model, root.table("model"));
-  GEIST_TRY(model.require("from"));
-  GEIST_TRY(model.read("from", &o.from));
+  GEIST_TRY(read_stage_head(root, recipe_path, &o, &o.trainer));
+  GEIST_TRY(read_stage_model(root, &o));
   GEIST_ASSIGN(const RecipeTable data, root.table("data"));
   GEIST_TRY(read_preference_data(data, &o.data));
   o.trainer.optimizer.learning_rate = 5e-5;
   o.trainer.optimizer.weight_decay = 0;
   GEIST_TRY(read_trainer_tables(root, &o.trainer));
   GEIST_TRY(refuse_leaves(root, o.trainer));
-  GEIST_TRY(recipe.check_all_read());
-  o.trainer.folder = beside(o.folder, out);
-  o.trainer.recipe_hash = recipe.hash();
+  GEIST_TRY(end_stage_recipe(recipe, &o.trainer));
   return o;
 }
 
 Result<RewardSummary> run_reward_stage(const RewardStageOptions& options, ThreadPool& pool,
                                        const RewardStart& start, const TrainObserver& observer) {
+  const std::string path = beside(options.trainer.folder, "model.gguf");
+  GEIST_TRY(refuse_overwriting(path, {{beside(options.folder, options.from)}}));
   GEIST_ASSIGN(const gguf::File file, open_base(options));
   GEIST_ASSIGN(TrainedModel trained, TrainedModel::make(file));
   GEIST_ASSIGN(const text::Tokenizer tokenizer, model::load_tokenizer(trained.metadata()));
@@ -104,8 +96,8 @@ Result<RewardSummary> run_reward_stage(const RewardStageOptions& options, Thread
   summary.weights_sha256 = trained.hash();
   summary.quality = objective.quality();
   if (!summary.result.finished) return summary;
-  summary.model_path = (std::filesystem::path(options.trainer.folder) / "model.gguf").string();
-  GEIST_TRY(trained.save(summary.model_path, optimizer.averaged()));
+  summary.model_path = path;
+  GEIST_TRY(save_result(trained, path, optimizer.averaged()));
   return summary;
 }
 

@@ -14,16 +14,12 @@
 #include <string>
 
 #include "train/preference_data.h"
-#include "train/recipe.h"
 #include "train/reward_objective.h"
-#include "train/trainer.h"
+#include "train/stage_recipe.h"
 
 namespace geist::train {
 
-struct RewardStageOptions {
-  std::string folder;  // of the recipe: relative paths start there
-  std::string from;
-  uint64_t seed = 1;
+struct RewardStageOptions : StageHead {
   PreferenceDataOptions data;
   TrainerOptions trainer;
 };

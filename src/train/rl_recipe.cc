@@ -1,8 +1,6 @@
 #include <algorithm>
-#include <filesystem>
 
 #include "train/rl_stage.h"
-#include "train/stage_recipe.h"
 
 namespace geist::train {
 namespace {
@@ -86,19 +84,14 @@ Status read_by_rewards(const RecipeTable& root, RlOptions* o) {
 
 Result<RlOptions> read_rl_recipe(const Recipe& recipe, const std::string& recipe_path) {
   RlOptions o;
-  o.folder = std::filesystem::path(recipe_path).parent_path().string();
   const RecipeTable root = recipe.root();
-  std::string out;
-  GEIST_TRY(root.require("out"));
-  GEIST_TRY(root.read("out", &out));
+  GEIST_TRY(read_stage_head(root, recipe_path, &o, &o.trainer));
   GEIST_TRY(root.require("algorithm"));
   GEIST_TRY(
       root.read_choice("algorithm", &o.algorithm, {"ppo", "grpo", "rloo", "dpo", "ipo", "kto"}));
   o.by_preferences = o.algorithm == "dpo" || o.algorithm == "ipo" || o.algorithm == "kto";
-  GEIST_TRY(root.read("seed", &o.seed));
+  GEIST_TRY(read_stage_model(root, &o));
   GEIST_ASSIGN(const RecipeTable model, root.table("model"));
-  GEIST_TRY(model.require("from"));
-  GEIST_TRY(model.read("from", &o.from));
   GEIST_TRY(model.read("reference", &o.reference));
   if (o.reference.empty()) o.reference = o.from;
   // What reinforcement learning wants of the optimiser is less than what pre-training does.
@@ -107,7 +100,7 @@ Result<RlOptions> read_rl_recipe(const Recipe& recipe, const std::string& recipe
   GEIST_TRY(o.by_preferences ? read_by_preferences(root, &o) : read_by_rewards(root, &o));
   GEIST_TRY(read_trainer_tables(root, &o.trainer));
   GEIST_TRY(refuse_leaves(root, o.trainer));
-  GEIST_TRY(recipe.check_all_read());
+  GEIST_TRY(end_stage_recipe(recipe, &o.trainer));
   o.preference.batch = o.policy.tasks = o.trainer.batch_rows;
   o.preference.at_once = o.policy.rows_at_once = o.trainer.rows_at_once;
   if (!o.by_preferences) {
@@ -118,8 +111,6 @@ Result<RlOptions> read_rl_recipe(const Recipe& recipe, const std::string& recipe
     o.trainer.updates_per_step = updates;
   }
   o.trainer.validate_first = true;
-  o.trainer.folder = beside(o.folder, out);
-  o.trainer.recipe_hash = recipe.hash();
   return o;
 }
 

@@ -1,10 +1,8 @@
 #include "train/rl_stage.h"
 
-#include <filesystem>
-
+#include "base/file.h"
 #include "model/hf_import.h"
 #include "model/load_tokenizer.h"
-#include "train/stage_recipe.h"
 
 namespace geist::train {
 namespace {
@@ -103,6 +101,9 @@ struct Stage {
 
 Result<RlSummary> run_rl_stage(const RlOptions& options, ThreadPool& pool, const RlStart& start,
                                const TrainObserver& observer) {
+  const std::string path = beside(options.trainer.folder, "model.gguf");
+  GEIST_TRY(refuse_overwriting(
+      path, {{beside(options.folder, options.from), beside(options.folder, options.reference)}}));
   GEIST_ASSIGN(TrainedModel trained, open_policy(options));
   GEIST_ASSIGN(const TrainedModel reference, open_reference(options, trained));
   GEIST_ASSIGN(const text::Tokenizer tokenizer, model::load_tokenizer(trained.metadata()));
@@ -117,8 +118,8 @@ Result<RlSummary> run_rl_stage(const RlOptions& options, ThreadPool& pool, const
                run_training(trained, optimizer, *objective, options.trainer, pool, observer));
   summary.weights_sha256 = trained.hash();
   if (!summary.result.finished) return summary;
-  summary.model_path = (std::filesystem::path(options.trainer.folder) / "model.gguf").string();
-  GEIST_TRY(trained.save(summary.model_path, optimizer.averaged(), kValueHead));
+  summary.model_path = path;
+  GEIST_TRY(save_result(trained, path, optimizer.averaged(), kValueHead));
   return summary;
 }
 

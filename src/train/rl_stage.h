@@ -20,17 +20,14 @@
 #include "train/policy_objective.h"
 #include "train/preference_data.h"
 #include "train/preference_objective.h"
-#include "train/recipe.h"
 #include "train/rewards.h"
+#include "train/stage_recipe.h"
 #include "train/task_data.h"
-#include "train/trainer.h"
 
 namespace geist::train {
 
-struct RlOptions {
-  std::string folder;  // of the recipe: relative paths start there
-  std::string algorithm, from, reference;
-  uint64_t seed = 1;
+struct RlOptions : StageHead {
+  std::string algorithm, reference;
   bool by_preferences = false;  // dpo, ipo, kto: what follows, and not the rest
   PreferenceDataOptions data;
   PreferenceOptions preference;

@@ -7,7 +7,6 @@
 #include "base/file.h"
 #include "model/hf_import.h"
 #include "model/load_tokenizer.h"
-#include "train/stage_recipe.h"
 
 namespace geist::train {
 namespace {
@@ -56,15 +55,9 @@ Metrics facts_of(const SftSummary& s) {
 Result<SftOptions> read_sft_recipe(const Recipe& recipe, const std::string& recipe_path,
                                    SftKind kind) {
   SftOptions o;
-  o.folder = fs::path(recipe_path).parent_path().string();
   const RecipeTable root = recipe.root();
-  std::string out;
-  GEIST_TRY(root.require("out"));
-  GEIST_TRY(root.read("out", &out));
-  GEIST_TRY(root.read("seed", &o.seed));
-  GEIST_ASSIGN(const RecipeTable model, root.table("model"));
-  GEIST_TRY(model.require("from"));
-  GEIST_TRY(model.read("from", &o.from));
+  GEIST_TRY(read_stage_head(root, recipe_path, &o, &o.trainer));
+  GEIST_TRY(read_stage_model(root, &o));
   GEIST_ASSIGN(const RecipeTable data, root.table("data"));
   GEIST_TRY(read_chat_data(data, &o.data));
   if (kind == SftKind::kAdapter) {
@@ -76,9 +69,7 @@ Result<SftOptions> read_sft_recipe(const Recipe& recipe, const std::string& reci
   GEIST_TRY(read_trainer_tables(root, &o.trainer));
   GEIST_ASSIGN(const RecipeTable train, root.table("train"));
   GEIST_TRY(train.read("context", &o.context, {.min = 0, .max = 1 << 24}));
-  GEIST_TRY(recipe.check_all_read());
-  o.trainer.folder = beside(o.folder, out);
-  o.trainer.recipe_hash = recipe.hash();
+  GEIST_TRY(end_stage_recipe(recipe, &o.trainer));
   return o;
 }
 
@@ -121,8 +112,8 @@ Result<SftSummary> run_sft_stage(const SftOptions& options, ThreadPool& pool, co
   GEIST_ASSIGN(summary.result, run_training(trained, optimizer, source, trainer, pool, observer));
   summary.weights_sha256 = trained.hash();
   if (!summary.result.finished) return summary;
-  summary.path = path;
-  GEIST_TRY(trained.save(summary.path, optimizer.averaged()));
+  summary.model_path = path;
+  GEIST_TRY(save_result(trained, path, optimizer.averaged()));
   return summary;
 }
 

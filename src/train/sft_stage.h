@@ -18,15 +18,11 @@
 
 #include "base/result.h"
 #include "train/chat_data.h"
-#include "train/recipe.h"
-#include "train/trainer.h"
+#include "train/stage_recipe.h"
 
 namespace geist::train {
 
-struct SftOptions {
-  std::string folder;  // of the recipe: relative paths start there
-  std::string from;
-  uint64_t seed = 1;
+struct SftOptions : StageHead {
   ChatDataOptions data;
   int64_t context = 0;  // of a row; 0: the model's
   TrainerOptions trainer;
@@ -41,7 +37,7 @@ Result<SftOptions> read_sft_recipe(const Recipe& recipe, const std::string& reci
 
 struct SftSummary {
   TrainResult result;
-  std::string weights_sha256, path;
+  std::string weights_sha256, model_path;
   int64_t parameters = 0;  // that are trained
   int64_t conversations = 0, sequences = 0, dropped = 0, truncated = 0;
   int64_t learned_tokens = 0, validation_tokens = 0;

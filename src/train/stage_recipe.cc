@@ -49,6 +49,36 @@ Status read_optimizer(const RecipeTable& t, OptimizerOptions* o) {
 
 }  // namespace
 
+Status read_stage_head(const RecipeTable& root, const std::string& recipe_path, StageHead* head,
+                       TrainerOptions* trainer) {
+  head->folder = std::filesystem::path(recipe_path).parent_path().string();
+  std::string out;
+  GEIST_TRY(root.require("out"));
+  GEIST_TRY(root.read("out", &out));
+  trainer->folder = beside(head->folder, out);
+  return root.read("seed", &head->seed);
+}
+
+Status read_stage_model(const RecipeTable& root, StageHead* head) {
+  GEIST_ASSIGN(const RecipeTable model, root.table("model"));
+  GEIST_TRY(model.require("from"));
+  return model.read("from", &head->from);
+}
+
+Status end_stage_recipe(const Recipe& recipe, TrainerOptions* trainer) {
+  GEIST_TRY(recipe.check_all_read());
+  trainer->recipe_hash = recipe.hash();
+  return {};
+}
+
+Status save_result(const TrainedModel& trained, const std::string& path, const FloatBlock& weights,
+                   std::string_view without) {
+  const Status status = trained.save(path, weights, without);
+  if (status.ok()) return status;
+  return errorf("%s; its last checkpoint is kept: the same command writes it when this is mended",
+                status.error().message.c_str());
+}
+
 Status read_trainer_tables(const RecipeTable& root, TrainerOptions* options) {
   GEIST_ASSIGN(const RecipeTable train, root.table("train"));
   GEIST_TRY(read_train(train, options));

@@ -41,7 +41,8 @@ class Run {
     if (failed)
       return errorf("%s: cannot be made: %s", o_.folder.c_str(), failed.message().c_str());
     const int rank = o_.ranks != nullptr ? o_.ranks->rank() : 0;
-    GEIST_TRY(lock_.take(o_.folder, rank, o_.ranks != nullptr ? o_.ranks->count() : 1));
+    GEIST_TRY((o_.lock != nullptr ? o_.lock : &own_lock_)
+                  ->take(o_.folder, rank, o_.ranks != nullptr ? o_.ranks->count() : 1));
     if (is_first()) remove_partial_files();
     GEIST_TRY(resume());
     GEIST_TRY(agree_on_step());
@@ -258,7 +259,7 @@ class Run {
   std::string checkpoints_;
   int64_t steps_, step_ = 0, first_step_ = 0, tokens_ = 0;
   int64_t checkpoint_step_ = 0;  // of the newest one that is whole; 0: none
-  RunLock lock_;
+  RunLock own_lock_;
   bool go_on_ = true, all_go_on_ = true, learned_ = false;
   std::unique_ptr<GradientEngine> engine_;
   RunLog* log_ = nullptr;
