@@ -231,7 +231,8 @@ void Chat::answer() {
 }
 
 int Chat::run() {
-  // On a terminal a Ctrl-C between the line and its answer means the answer too. The editor reads Ctrl-C as a letter.
+  // On a terminal a Ctrl-C between the line and its answer means the answer too. The editor reads
+  // Ctrl-C as a letter.
   std::optional<CatchInterrupt> catching;
   if (reader_.is_terminal()) catching.emplace();
   while (!done_ && !interrupted_) {

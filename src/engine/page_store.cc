@@ -66,7 +66,8 @@ bool write_all(int fd, std::span<const std::byte> bytes) {
 }
 
 // Not through AtomicFile: a page need not survive a power cut (the checksums tell), so it is not
-// worth an fsync. Gives the temporary name that it was written under; "" (and errno) when it failed.
+// worth an fsync. Gives the temporary name that it was written under; "" (and errno) when it
+// failed.
 std::string write_temporary(const std::string& path, const PageRecord& record) {
   static std::atomic<uint64_t> counter{0};
   std::string temporary = path + "." + std::to_string(counter.fetch_add(1)) + ".tmp";
@@ -227,7 +228,8 @@ std::optional<StoredPage> PageStore::read(const PageName& name) {
     return page;
   }
   if (!page) {  // removed meanwhile; or it cannot be mapped now, which is no damage
-    if (::access(file.c_str(), F_OK) != 0) forget(name);  // another thread may have written it since
+    if (::access(file.c_str(), F_OK) != 0)
+      forget(name);  // another thread may have written it since
     return page;
   }
   if (lock_ >= 0) ::utimensat(AT_FDCWD, file.c_str(), nullptr, 0);

@@ -6,8 +6,8 @@
 // can go back only so far without computing tokens again: usable_length().
 #pragma once
 
-#include <cstddef>
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>

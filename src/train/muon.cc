@@ -38,9 +38,8 @@ Orthogonalizer::Orthogonalizer(const kernels::Kernels& kernels, ThreadPool& pool
 void Orthogonalizer::run(float* x, int64_t rows, int64_t cols) {
   const double norm = std::sqrt(sum_of_squares(k_, pool_, x, rows * cols));
   const auto factor = static_cast<float>(1.0 / (norm + 1e-7));
-  for_elements(rows * cols, [&](int64_t begin, int64_t n) {
-    k_.scale(x + begin, factor, n, x + begin);
-  });
+  for_elements(rows * cols,
+               [&](int64_t begin, int64_t n) { k_.scale(x + begin, factor, n, x + begin); });
   if (rows <= cols) return iterate(x, rows, cols);
   turned_.resize(static_cast<size_t>(rows * cols));
   transpose(x, rows, cols, turned_.data());
@@ -50,8 +49,7 @@ void Orthogonalizer::run(float* x, int64_t rows, int64_t cols) {
 
 template <typename F>
 void Orthogonalizer::for_elements(int64_t count, const F& f) {
-  pool_.for_ranges(count, kNormBlock,
-                   [&](int64_t begin, int64_t end) { f(begin, end - begin); });
+  pool_.for_ranges(count, kNormBlock, [&](int64_t begin, int64_t end) { f(begin, end - begin); });
 }
 
 void Orthogonalizer::transpose(const float* x, int64_t rows, int64_t cols, float* out) {

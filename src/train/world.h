@@ -79,8 +79,8 @@ std::string make_document(Split split, RandomStream& random);
 std::string write_recall(RandomStream& random);
 
 // Conversations that ask many times, so that most answers can be foreseen only by looking back;
-// `answer` is that to the last question. A passage of three to six facts, a question on each of them
-// in some order, and questions that it does not answer.
+// `answer` is that to the last question. A passage of three to six facts, a question on each of
+// them in some order, and questions that it does not answer.
 Problem make_quiz(Split split, RandomStream& random);
 // Requests to one list of tools; about half of them no tool of the list serves.
 Problem make_tool_quiz(Split split, RandomStream& random);

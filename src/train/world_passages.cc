@@ -252,7 +252,8 @@ std::string write_retelling(Split split, RandomStream& random) {
   Passage passage = draw_passage(attribute, 3 + random.next_below(4), split, random);
   std::string document;
   for (int pass = 0; pass < 3; ++pass) {
-    document += expand("{Read this:|Here is a text:||Look at these lines:}", {}, wording_of(split), random);
+    document +=
+        expand("{Read this:|Here is a text:||Look at these lines:}", {}, wording_of(split), random);
     shuffle(passage.facts, random);
     for (const Fact& fact : passage.facts)
       document += " " + expand(attribute.sentence, fact.slots(), wording_of(split), random);

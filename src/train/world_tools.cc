@@ -259,10 +259,10 @@ std::string write_roll_call(Split split, RandomStream& random) {
     Request request = draw_request(split, random);
     while ((std::find(list.begin(), list.end(), request.tool) != list.end()) != served)
       request = draw_request(split, random);
-    document += "Question: " + request.ask + "\nReply: " +
-                (served ? "I use " + std::string(tools()[request.tool].name) + "."
-                        : std::string(kNoTool)) +
-                "\n";
+    document +=
+        "Question: " + request.ask + "\nReply: " +
+        (served ? "I use " + std::string(tools()[request.tool].name) + "." : std::string(kNoTool)) +
+        "\n";
   }
   return document;
 }

@@ -17,7 +17,7 @@ constexpr std::string_view kPlaces[] = {
     "island", "school",  "farm",    "valley", "lake",   "library", "tower", "mill"};
 constexpr std::string_view kColours[] = {"red",   "blue", "green",  "yellow", "black", "white",
                                          "brown", "grey", "purple", "orange", "pink",  "golden"};
-constexpr std::string_view kAnimals[] = {"cat",  "dog",   "fox",  "crow",  "horse", "goat",
+constexpr std::string_view kAnimals[] = {"cat",  "dog",   "fox",  "crow", "horse", "goat",
                                          "duck", "mouse", "bear", "frog", "hen",   "sheep"};
 constexpr std::string_view kFoods[] = {"apples", "pears",   "plums", "nuts",    "eggs",  "cakes",
                                        "beans",  "berries", "figs",  "carrots", "rolls", "melons"};
