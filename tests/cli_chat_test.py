@@ -81,7 +81,7 @@ class Feedback(Case):
         self.assertEqual(done.returncode, code, done.stderr.decode())
 
     def export(self, *arguments):
-        return [json.loads(line) for line in self.ok("feedback", "export", *arguments).stdout.splitlines()]
+        return [json.loads(line) for line in self.ok("feedback", "export", *arguments).splitlines()]
 
     def test_a_good_reply_and_a_bad_one_are_a_pair(self):
         self.judge("hi\n/bad\n/regen\n/good\n", "--system", "be brief")
@@ -108,7 +108,7 @@ class Feedback(Case):
         nested = "[" * 100_000
         self.kept.write_text(f"{nested}\n{{}}\n" + whole.replace('"good"', '"fine"') + whole + whole[:-20])
         self.judge("hi\n/good\n")  # behind the line that was cut off, on one of its own
-        done = self.ok("feedback", "export")
+        done = self.geist("feedback", "export")
         self.assertIn(b"4 lines are not whole", done.stderr)
         self.assertEqual(len(done.stdout.splitlines()), 1)
 

@@ -15,9 +15,9 @@
 namespace geist::cli {
 
 struct Feedback {
-  std::string model;                          // as it was named
-  std::vector<engine::ChatMessage> messages;  // that the reply answers, the system message too
-  std::string reply;
+  std::string model = {};                          // as it was named
+  std::vector<engine::ChatMessage> messages = {};  // that the reply answers, the system message too
+  std::string reply = {};
   bool good = false;
 };
 

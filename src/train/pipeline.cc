@@ -114,7 +114,7 @@ Result<std::map<std::string, std::string>> recipes_of(const std::string& folder)
   std::map<std::string, std::string> recipes;
   std::error_code failed;
   for (const auto& entry : fs::directory_iterator(folder, failed)) {
-    if (entry.path().extension() != ".toml") continue;
+    if (entry.path().extension() != ".toml" && entry.path().extension() != ".jinja") continue;
     GEIST_ASSIGN(recipes[entry.path().filename().string()], read_file(entry.path().string()));
   }
   if (failed) return errorf("%s: %s", folder.c_str(), failed.message().c_str());

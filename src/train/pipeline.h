@@ -11,7 +11,7 @@
 //                   value = "/suites/world/form/right"   # ... and a place in it (RFC 6901)
 //                   min = 0.95                   # and max; with `over` = "other.json": of the
 //                                                # difference to the same place there
-//   *.toml          recipes that the stages name
+//   *.toml, *.jinja recipes that the stages name, and chat templates that those name
 //   hashes.json     {"base": "..."}: of each stage's result
 //
 // Stages run in a work folder into which the folder's recipes are copied, so that a recipe's
