@@ -164,6 +164,15 @@ Request draw_request(Split split, RandomStream& random) {
   }
 }
 
+// One that a tool of the list serves, or none of them does.
+Request draw_request(const std::vector<size_t>& list, bool served, Split split,
+                     RandomStream& random) {
+  for (;;) {
+    Request request = draw_request(split, random);
+    if ((std::find(list.begin(), list.end(), request.tool) != list.end()) == served) return request;
+  }
+}
+
 // Two or three different tools in some order: with `wanted` among them or without it.
 std::vector<size_t> draw_tools(size_t wanted, bool with, RandomStream& random) {
   std::vector<size_t> chosen;
@@ -235,9 +244,7 @@ Problem make_tool_quiz(Split split, RandomStream& random) {
   p.tools = describe_all(list);
   for (int i = 0; i < 4; ++i) {
     const bool served = random.next_below(2) == 0;
-    Request request = draw_request(split, random);
-    while ((std::find(list.begin(), list.end(), request.tool) != list.end()) != served)
-      request = draw_request(split, random);
+    const Request request = draw_request(list, served, split, random);
     p.keys.push_back(request.key);
     if (i > 0) p.messages.push_back({"assistant", p.calls.empty() ? p.answer : "", p.calls});
     p.messages.push_back({"user", request.ask});
@@ -256,9 +263,7 @@ std::string write_roll_call(Split split, RandomStream& random) {
   document += "\n";
   for (int i = 0; i < 8; ++i) {
     const bool served = random.next_below(2) == 0;
-    Request request = draw_request(split, random);
-    while ((std::find(list.begin(), list.end(), request.tool) != list.end()) != served)
-      request = draw_request(split, random);
+    const Request request = draw_request(list, served, split, random);
     document +=
         "Question: " + request.ask + "\nReply: " +
         (served ? "I use " + std::string(tools()[request.tool].name) + "." : std::string(kNoTool)) +
