@@ -218,8 +218,8 @@ TEST(PageStore, OpeningSaysWhyItCannot) {
   EXPECT_NE(store.error().message.find("cannot make a folder"), std::string::npos);
 }
 
-// Writes pages until it is killed.
-// A byte goes to `begun` when some pages are there.
+// Writes pages until it is killed;
+// a byte goes to `begun` when some are there.
 [[noreturn]] void write_for_ever(const std::string& folder, uint64_t first, int begun) {
   auto store = PageStore::open(folder, {.bytes_max = 300'000});
   if (!store.ok()) ::_exit(3);
