@@ -123,6 +123,19 @@ class Base(Case):
             shutil.rmtree(self.folder / "further")
         self.assertEqual(len(ends), 1)
 
+    def test_what_is_kept_of_activations(self):
+        def weights(out, more):
+            return self.weights(self.file(out + ".toml", RECIPE.format(out=out, steps=4).replace("[train]\n", "[train]\n" + more)), 2)
+
+        whole = weights("kept", "")
+        self.assertEqual(weights("again", "recompute = true\n"), whole)
+        rounded = weights("rounded", 'activations = "bf16"\n')
+        self.assertNotEqual(rounded, whole)
+        # What runs again in F32 is not rounded, the inputs of layers are.
+        self.assertNotIn(weights("both", 'recompute = true\nactivations = "bf16"\n'), (whole, rounded))
+        bad = self.file("bad.toml", RECIPE.format(out="bad", steps=4).replace("[train]\n", '[train]\nactivations = "int4"\n'))
+        self.assertIn(b"f32, bf16", self.geist("train", "base", bad, code=1).stderr)
+
     def test_faults_are_one_line(self):
         for more, message in [("lerning_rate = 1\n", b"lerning_rate"), ("schedule = 'up'\n", b"schedule")]:
             run = self.geist("train", "base", self.recipe("fault", more=more), code=1)

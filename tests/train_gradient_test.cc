@@ -53,8 +53,9 @@ TrainedModel make_trained(const gguf::File& file, const kernels::Kernels* kernel
 
 std::vector<float> gradient_of(const TrainedModel& trained, ThreadPool& pool,
                                std::span<const TrainSequence> sequences, size_t at_once,
-                               float scale, double* loss = nullptr) {
-  auto engine = GradientEngine::make(trained, pool);
+                               float scale, double* loss = nullptr,
+                               const ActivationOptions& activations = {}) {
+  auto engine = GradientEngine::make(trained, pool, activations);
   EXPECT_TRUE(engine.ok()) << (engine.ok() ? "" : engine.error().message);
   (*engine)->clear();
   for (size_t i = 0; i < sequences.size(); i += at_once) {
@@ -130,6 +131,63 @@ TEST_P(Gradients, AreTheSameBitsHoweverTheyAreComputed) {
       ASSERT_EQ(gradient.size(), expected.size());
       EXPECT_EQ(0, std::memcmp(gradient.data(), expected.data(), expected.size() * sizeof(float)))
           << kernels->name << " " << threads;
+    }
+  }
+}
+
+TEST_P(Gradients, RunningLayersAgainChangesNoBit) {
+  const gguf::File file = random_model(GetParam(), kernels::TensorType::kF32, 7, Shape::kRandom);
+  const TrainedModel trained = make_trained(file);
+  const Data data = some_data(static_cast<uint64_t>(trained.model().config().vocab_size));
+  ThreadPool pool(2);
+  double loss = 0, again_loss = 0;
+  const auto expected = gradient_of(trained, pool, data.sequences, 2, 0.5f, &loss);
+  // The second pass of an engine has its memory in one piece, the first has not.
+  const auto again =
+      gradient_of(trained, pool, data.sequences, 2, 0.5f, &again_loss, {.recompute = true});
+  EXPECT_EQ(loss, again_loss);
+  ASSERT_EQ(again.size(), expected.size());
+  EXPECT_EQ(0, std::memcmp(again.data(), expected.data(), expected.size() * sizeof(float)));
+}
+
+double distance(std::span<const float> a, std::span<const float> b) {
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    difference += std::pow(double{a[i]} - double{b[i]}, 2);
+    size += std::pow(double{b[i]}, 2);
+  }
+  return std::sqrt(difference / size);
+}
+
+// Rounded activations: near the gradient, the same loss, and one result everywhere.
+TEST_P(Gradients, OfActivationsIn16BitsAreNearAndTheSameEverywhere) {
+  const gguf::File file = random_model(GetParam(), kernels::TensorType::kF32, 7, Shape::kRandom);
+  const TrainedModel whole = make_trained(file);
+  const Data data = some_data(static_cast<uint64_t>(whole.model().config().vocab_size));
+  ThreadPool two(2);
+  double loss = 0;
+  const auto exact = gradient_of(whole, two, data.sequences, 4, 0.5f, &loss);
+  for (const auto type : {kernels::TensorType::kBF16, kernels::TensorType::kF16}) {
+    for (const bool recompute : {false, true}) {
+      std::vector<float> expected;
+      for (const auto isa : {kernels::Isa::kAvx512, kernels::Isa::kAvx2, kernels::Isa::kScalar}) {
+        const kernels::Kernels* kernels = kernels::kernels_for(isa);
+        if (kernels == nullptr) continue;
+        const TrainedModel trained = make_trained(file, kernels);
+        ThreadPool pool(isa == kernels::Isa::kAvx2 ? 3 : 2);
+        const size_t at_once = isa == kernels::Isa::kAvx2 ? 1 : 4;
+        double rounded_loss = 0;
+        const auto gradient = gradient_of(trained, pool, data.sequences, at_once, 0.5f,
+                                          &rounded_loss, {.recompute = recompute, .type = type});
+        EXPECT_NEAR(loss, rounded_loss, 1e-9 * loss);  // the sums of parts, in double
+        if (expected.empty()) expected = gradient;
+        ASSERT_EQ(gradient.size(), expected.size());
+        EXPECT_EQ(0, std::memcmp(gradient.data(), expected.data(), expected.size() * sizeof(float)))
+            << kernels->name;
+      }
+      const double far = distance(expected, exact);
+      EXPECT_GT(far, 0);
+      EXPECT_LT(far, type == kernels::TensorType::kBF16 ? 2e-2 : 2e-3);
     }
   }
 }

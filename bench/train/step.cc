@@ -2,8 +2,8 @@
 // for bench/train/compare.py: a line on standard input asks for a step, its seconds come back.
 // With --steps N it makes N steps by itself.
 //
-// usage: train_step SHAPE BATCH TOKENS [-t THREADS] [--steps N]      SHAPE: gpt2-124m, llama-12m,
-// tiny
+// usage: train_step SHAPE BATCH TOKENS [-t THREADS] [--steps N] [--recompute 1] [--keep bf16|f16]
+// SHAPE: gpt2-124m, llama-12m, tiny
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -23,6 +23,7 @@ struct Arguments {
   std::string shape;
   int64_t batch = 0, tokens = 0, steps = 0;
   int threads = 0;
+  ActivationOptions activations;
 };
 
 struct Known {
@@ -57,7 +58,7 @@ Status run(const Arguments& arguments) {
   ThreadPool pool(arguments.threads);
   int64_t vocab = 0;
   GEIST_ASSIGN(TrainedModel trained, make_model(arguments, &vocab));
-  GEIST_ASSIGN(auto engine, GradientEngine::make(trained, pool));
+  GEIST_ASSIGN(auto engine, GradientEngine::make(trained, pool, arguments.activations));
   GEIST_ASSIGN(Optimizer optimizer, Optimizer::make(trained, {}, pool));
   RandomStream random(1, "tokens");
   std::vector<std::vector<text::TokenId>> ids(static_cast<size_t>(arguments.batch));
@@ -93,7 +94,9 @@ Status run(const Arguments& arguments) {
 int main(int argc, char** argv) {
   geist::train::Arguments arguments;
   if (argc < 4) {
-    std::fprintf(stderr, "usage: train_step SHAPE BATCH TOKENS [-t THREADS] [--steps N]\n");
+    std::fprintf(stderr,
+                 "usage: train_step SHAPE BATCH TOKENS [-t THREADS] [--steps N] [--recompute 1] "
+                 "[--keep bf16|f16]\n");
     return 2;
   }
   arguments.shape = argv[1];
@@ -102,6 +105,12 @@ int main(int argc, char** argv) {
   for (int i = 4; i + 1 < argc; i += 2) {
     if (std::strcmp(argv[i], "-t") == 0) arguments.threads = std::atoi(argv[i + 1]);
     if (std::strcmp(argv[i], "--steps") == 0) arguments.steps = std::atoll(argv[i + 1]);
+    if (std::strcmp(argv[i], "--recompute") == 0)
+      arguments.activations.recompute = std::atoi(argv[i + 1]) != 0;
+    if (std::strcmp(argv[i], "--keep") == 0)
+      arguments.activations.type = std::strcmp(argv[i + 1], "bf16") == 0
+                                       ? geist::kernels::TensorType::kBF16
+                                       : geist::kernels::TensorType::kF16;
   }
   const geist::Status status = geist::train::run(arguments);
   if (!status.ok()) std::fprintf(stderr, "train_step: %s\n", status.error().message.c_str());

@@ -46,11 +46,11 @@ Memory::Memory(const model::Model& model, const MemoryOptions& options)
 Memory::~Memory() = default;
 
 PageName Memory::root(const model::AdapterSet* adapters, const std::string& domain,
-                      const model::LabelSight* sight) const {
+                      const model::LabelVisibility* visibility) const {
   PageSpace space = space_;
   if (adapters != nullptr) space.adapters = adapters->hash();
   space.domain = domain;
-  if (sight != nullptr) space.sight = *sight;
+  if (visibility != nullptr) space.visibility = *visibility;
   return root_name(space);
 }
 

@@ -102,7 +102,7 @@ class Memory {
 
   // ---- for Session
   PageName root(const model::AdapterSet* adapters, const std::string& domain,
-                const model::LabelSight* sight) const;
+                const model::LabelVisibility* visibility) const;
   // Whether a session may need this many bytes at once.
   Status admit(const Session& session, uint64_t bytes, int64_t tokens);
 

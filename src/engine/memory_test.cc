@@ -106,12 +106,12 @@ TEST(Memory, DomainsAndLabelsNeverShare) {
 }
 
 // The same tokens under the same labels, but attended to otherwise.
-TEST(Memory, SessionsOfDifferentSightDoNotShare) {
-  RandomStream random(12, "sight");
+TEST(Memory, SessionsOfDifferentVisibilityDoNotShare) {
+  RandomStream random(12, "visibility");
   Memory memory(tiny(), {.budget_bytes = 100 * tiny_page_bytes()});
   ThreadPool pool(1);
   Runner runner(tiny(), pool);
-  const auto blind = std::make_shared<model::LabelSight>();
+  const auto blind = std::make_shared<model::LabelVisibility>();
   blind->fill(~uint64_t{2});
   (*blind)[1] = ~uint64_t{0};
   Text text = random_text(random, 70);
@@ -119,7 +119,7 @@ TEST(Memory, SessionsOfDifferentSightDoNotShare) {
   std::vector<float> first[2];
   for (int round = 0; round < 2; ++round) {
     for (const bool sees : {true, false}) {
-      Session session(tiny(), {.memory = &memory, .sight = sees ? nullptr : blind});
+      Session session(tiny(), {.memory = &memory, .visibility = sees ? nullptr : blind});
       append_text(session, text);
       EXPECT_EQ(runner.pass(session), round == 0 ? 70 : 6) << sees;
       const std::vector<float> said(session.logits().begin(), session.logits().end());

@@ -31,7 +31,7 @@ PageName root_name(const PageSpace& space) {
   add(hash, space.kv_type);
   add(hash, static_cast<uint32_t>(kernels::kPageTokens));
   add(hash, std::string_view(space.domain));
-  hash.update(std::as_bytes(space.sight));
+  hash.update(std::as_bytes(space.visibility));
   return hash.finish();
 }
 

@@ -1,12 +1,12 @@
 // Names of pages. A page's keys and values are a function of the weights, of the adapters, of how
 // they are stored, and of all tokens up to its end with their labels, which decide where pages end
-// and, with the sight of each label, what was attended to: its name is the SHA-256 of exactly
+// and, with the visibility of labels, what was attended to: its name is the SHA-256 of exactly
 // these. Pages of equal names hold equal bytes, whoever computed them and when, so a name is all
 // that sharing, swapping and restoring need to know.
 //
 //   name(root)  = SHA-256("geist pages", version, weights, adapters, KV type, tokens a page,
-//   domain, sight if there is one) name(page)  = SHA-256(name(page before it, or root), first
-//   position, label, count, tokens)
+//                         domain, visibility of labels if it is not of all)
+//   name(page)  = SHA-256(name(page before it, or root), first position, label, count, tokens)
 #pragma once
 
 #include <cstdint>
@@ -31,8 +31,8 @@ struct PageSpace {
   Sha256Digest weights{};   // engine/weights_digest.h; zero in a tree that never leaves memory
   Sha256Digest adapters{};  // zero: none
   uint32_t kv_type = 0;
-  std::string domain{};               // who trusts each other; domains never share a page
-  std::span<const uint64_t> sight{};  // model::LabelSight; empty: all labels see all
+  std::string domain{};                    // who trusts each other; domains never share a page
+  std::span<const uint64_t> visibility{};  // model::LabelVisibility; empty: all labels see all
 };
 
 PageName root_name(const PageSpace& space);

@@ -306,8 +306,8 @@ TEST(PageName, DependsOnEverything) {
   EXPECT_NE(root, root_name({.kv_type = 1}));
   EXPECT_NE(root, root_name({.domain = "a"}));
   const uint64_t sees[] = {1, 2}, sees_more[] = {1, 3};
-  EXPECT_NE(root, root_name({.sight = sees}));
-  EXPECT_NE(root_name({.sight = sees}), root_name({.sight = sees_more}));
+  EXPECT_NE(root, root_name({.visibility = sees}));
+  EXPECT_NE(root_name({.visibility = sees}), root_name({.visibility = sees_more}));
 }
 
 TEST(WeightsDigest, DependsOnEveryWeightAndIsRemembered) {

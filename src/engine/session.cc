@@ -37,12 +37,12 @@ Session::Session(const model::Model& model, const SessionOptions& options)
       kv_type_(memory_ != nullptr ? memory_->kv_type() : options.kv_type),
       context_max_(context_limit(model.config(), options)),
       adapters_(options.adapters),
-      sight_(options.sight),
+      visibility_(options.visibility),
       claim_(memory_) {
   GEIST_CHECK(memory_ == nullptr || memory_->model_ == model_);
   for (uint32_t label = 0; label < model::kLabelCount; ++label)
     GEIST_CHECK((visible_to(label) >> label & 1) != 0);  // or a token would attend to nothing
-  if (memory_ != nullptr) root_ = memory_->root(adapters_.get(), options.domain, sight_.get());
+  if (memory_ != nullptr) root_ = memory_->root(adapters_.get(), options.domain, visibility_.get());
 }
 
 Session Session::fork() const {

@@ -51,8 +51,8 @@ struct SessionOptions {
   Memory* memory = nullptr;  // null: pages of its own, in memory until it ends
   std::string domain = {};   // sessions of different domains never share a page
   // What the tokens of each label may attend to; every label sees itself. Null: all see all. A part
-  // of pages' names: sessions of different sights never share a page.
-  std::shared_ptr<const model::LabelSight> sight = nullptr;
+  // of pages' names: sessions of different visibility never share a page.
+  std::shared_ptr<const model::LabelVisibility> visibility = nullptr;
 };
 
 // One timeline. Not thread-safe; different sessions may be used from different threads, forks
@@ -111,7 +111,9 @@ class Session {
   // Gives up pages from the first that is not `here`, which may make others needed, and so on.
   template <typename Here>
   void roll_back(const Here& here);
-  uint64_t visible_to(uint32_t label) const { return sight_ ? (*sight_)[label] : ~uint64_t{0}; }
+  uint64_t visible_to(uint32_t label) const {
+    return visibility_ ? (*visibility_)[label] : ~uint64_t{0};
+  }
   const model::KvLayout& layout() const { return model_->config().kv_layout(kv_type_); }
 
   const model::Model* model_;
@@ -120,7 +122,7 @@ class Session {
   PageName root_{};
   int32_t context_max_;
   std::shared_ptr<const model::AdapterSet> adapters_;
-  std::shared_ptr<const model::LabelSight> sight_;
+  std::shared_ptr<const model::LabelVisibility> visibility_;
   PageNodePtr tail_;  // the last page; null: nothing is computed
   std::deque<Queued> pending_;
   int32_t row_from_ = 0;  // rows before it were delivered once (tokens may be computed again)

@@ -227,22 +227,23 @@ TEST(Session, OnlyLabelsThatAQueryCanExcludeAreTaken) {
   EXPECT_EQ(session.length(), 1);
 }
 
-std::shared_ptr<model::LabelSight> sight_of_all() {
-  auto sight = std::make_shared<model::LabelSight>();
-  sight->fill(~uint64_t{0});
-  return sight;
+std::shared_ptr<model::LabelVisibility> all_visible() {
+  auto visibility = std::make_shared<model::LabelVisibility>();
+  visibility->fill(~uint64_t{0});
+  return visibility;
 }
 
 // What a label may not see has no part in what it says; what it may see has.
 TEST(Session, TokensSeeWhatTheirLabelMay) {
-  RandomStream random(8, "sight");
+  RandomStream random(8, "visibility");
   ThreadPool pool(1);
   Runner runner(tiny(), pool);
-  const auto blind = sight_of_all();
+  const auto blind = all_visible();
   (*blind)[0] = ~uint64_t{2};  // all but label 1
   const Tokens trusted = random_tokens(random, 20), asked = random_tokens(random, 9);
-  const auto say = [&](const std::shared_ptr<model::LabelSight>& sight, const Tokens& injected) {
-    Session session(tiny(), {.sight = sight});
+  const auto say = [&](const std::shared_ptr<model::LabelVisibility>& visibility,
+                       const Tokens& injected) {
+    Session session(tiny(), {.visibility = visibility});
     EXPECT_TRUE(session.append(trusted, 0).ok());
     EXPECT_TRUE(session.append(injected, 1).ok());
     EXPECT_TRUE(session.append(asked, 0).ok());
@@ -253,7 +254,7 @@ TEST(Session, TokensSeeWhatTheirLabelMay) {
   EXPECT_TRUE(same_bytes(say(blind, one), say(blind, other)));
   EXPECT_FALSE(same_bytes(say(nullptr, one), say(nullptr, other)));
   EXPECT_FALSE(same_bytes(say(blind, one), say(nullptr, one)));
-  EXPECT_TRUE(same_bytes(say(sight_of_all(), one), say(nullptr, one)));
+  EXPECT_TRUE(same_bytes(say(all_visible(), one), say(nullptr, one)));
 }
 
 TEST(Session, ForksRunInThreadsOfTheirOwn) {

@@ -19,7 +19,7 @@ namespace geist::model {
 // Labels are 0..63: a bit each of the set that a query may see (BatchToken::visible_labels).
 inline constexpr uint32_t kLabelCount = 64;
 // For each label the set of labels that its tokens may see.
-using LabelSight = std::array<uint64_t, kLabelCount>;
+using LabelVisibility = std::array<uint64_t, kLabelCount>;
 
 // Keys and values of up to kernels::kPageTokens consecutive tokens of one sequence, all layers.
 // Tokens of different labels never share a page. A page with count == kPageTokens is immutable.
@@ -42,6 +42,9 @@ struct Sequence {
   std::vector<std::shared_ptr<Page>> pages;
   int32_t length = 0;  // tokens, the reserved ones included
   KvType kv_type = KvType::kF32;
+  // The pages hold one layer's keys and values, each layer overwriting those of the one before: for
+  // a sequence that is a single pass, whose pages nobody else reads.
+  bool one_layer = false;
 };
 
 // Zeroed memory for a part of a page; null when bytes is 0.

@@ -24,7 +24,7 @@ Pass::Pass(const Model& model, std::span<const BatchToken> batch, Output output,
       pool_(pool),
       out_(out),
       tape_(tape) {
-  ws_.begin();
+  tape_ != nullptr && tape_->repeats() ? ws_.release(0) : ws_.begin();
   for (Workspace::RopeTable& table : ws_.rope) table.frequencies = nullptr;
   ws_.wanted.clear();
   for (int64_t t = 0; t < tokens(); ++t) {
@@ -78,6 +78,7 @@ void Pass::place_token(const BatchToken& token, size_t sequence) {
 
 Rows Pass::embed(const Matrix& table) {
   Rows x = rows(table.cols);
+  if (!runs()) return x;
   if (tape_ != nullptr) tape_->embed(table, x);
   for_rows(x.count, x.width, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t)
@@ -88,6 +89,7 @@ Rows Pass::embed(const Matrix& table) {
 }
 
 void Pass::add_position_embedding(Rows x, const Matrix& table) {
+  if (!runs()) return;
   if (tape_ != nullptr) tape_->add_position_embedding(x, table);
   const int64_t mark = ws_.mark();
   const Rows positions = rows(table.cols);
@@ -108,6 +110,7 @@ void Pass::add_vector(Rows x, const Vector& v) {
 }
 
 void Pass::norm(Rows in, const Norm& norm, Rows out) {
+  if (!runs()) return;
   if (tape_ != nullptr) tape_->norm(in, norm, out);
   for_rows(in.count, in.width, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t)
@@ -132,6 +135,7 @@ void Pass::project(Rows in, const Linear& linear, Rows out) {
 }
 
 void Pass::add(Rows x, Rows y) {
+  if (!runs()) return;
   if (tape_ != nullptr) tape_->add(x, y);
   for_rows(x.count, x.width, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) kernels_.add(x.row(t), y.row(t), x.width, x.row(t));
@@ -183,6 +187,7 @@ void Pass::activate(Activation activation, Rows gate, Rows up, Rows out) {
 }
 
 void Pass::mlp(Rows in, const Mlp& m, Rows out) {
+  if (!runs()) return;
   const int64_t mark = ws_.mark();
   const Rows up = rows(in.count, m.up.outputs());
   Rows gate = up, factor = up;  // act(gate) * factor, or act(gate) where they are the same
@@ -208,9 +213,11 @@ void Pass::mlp(Rows in, const Mlp& m, Rows out) {
   if (tape_ == nullptr) return ws_.release(mark);
   ws_.release(kept);
   tape_->mlp(in, m, gate.data != factor.data ? gate : Rows{}, factor, out);
+  if (!tape_->keeps()) ws_.release(mark);
 }
 
 Rows Pass::output(Rows x, const Norm& final_norm, const Linear* head) {
+  if (!runs()) return {};
   const auto count = static_cast<int64_t>(ws_.wanted.size());
   const bool logits = output_ == Output::kLogits;
   GEIST_CHECK(!logits || head != nullptr);

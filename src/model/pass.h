@@ -88,6 +88,7 @@ class Pass {
   void activate(Activation activation, Rows gate, Rows up, Rows out);
   void multiply(Rows in, std::span<const kernels::MatmulJob> jobs);
   void project(Rows in, const Linear& linear, Rows out);  // linear() untold
+  bool runs() { return tape_ == nullptr || tape_->runs(); }
   void not_on_tape(const char* operation) {
     if (tape_ != nullptr) tape_->other(operation);
   }

@@ -20,11 +20,12 @@ void norm_heads(const kernels::Kernels& k, const Norm& norm, bool whole_row, flo
   }
 }
 
-// A layer's keys and values in a page; null when the sequence has dropped them.
-std::byte* layer_data(const KvLayout& layout, const Page& page, int32_t layer) {
+// A layer's keys and values in a page of the sequence; null when it has dropped them.
+std::byte* layer_data(const KvLayout& layout, const Sequence& sequence, const Page& page,
+                      int32_t layer) {
   const KvLayout::Layer& at = layout.layers[static_cast<size_t>(layer)];
   std::byte* part = (at.window ? page.window : page.full).get();
-  return part != nullptr ? part + at.offset : nullptr;
+  return part != nullptr ? part + (sequence.one_layer ? 0 : at.offset) : nullptr;
 }
 
 // Queries whose heads of one kv head fill a tile of the kernel (96 rows), in eights; fewer where
@@ -138,8 +139,9 @@ void Pass::prepare_keys(const Attention& a, const Workspace::RopeTable* rope, fl
                   pairs, a.pairing);
   }
   const Workspace::Slot& slot = ws_.slots[static_cast<size_t>(token)];
-  const KvLayout& layout = config_.kv_layout(ws_.sequences[slot.sequence].sequence->kv_type);
-  kernels::kv_store(layout.shape, layer_data(layout, *slot.page, a.layer), slot.index, k,
+  const Sequence& sequence = *ws_.sequences[slot.sequence].sequence;
+  const KvLayout& layout = config_.kv_layout(sequence.kv_type);
+  kernels::kv_store(layout.shape, layer_data(layout, sequence, *slot.page, a.layer), slot.index, k,
                     k + heads * key);
 }
 
@@ -149,7 +151,7 @@ void Pass::attend(const Attention& a, Rows q, Rows out) {
   for (const Workspace::SequencePages& s : ws_.sequences) {
     const KvLayout& layout = config_.kv_layout(s.sequence->kv_type);
     for (size_t i = s.first_page; i < s.first_page + s.page_count; ++i)
-      ws_.pages[i].data = layer_data(layout, *ws_.page_headers[i], a.layer);
+      ws_.pages[i].data = layer_data(layout, *s.sequence, *ws_.page_headers[i], a.layer);
   }
   ws_.queries.clear();
   int64_t keys = 0;
@@ -195,6 +197,7 @@ void Pass::attend(const Attention& a, Rows q, Rows out) {
 }
 
 void Pass::attention(Rows& in, const Attention& a, Rows& out, Rows& residual) {
+  if (!runs()) return;
   const int64_t mark = ws_.mark();
   const int64_t q_width = int64_t{config_.head_count} * config_.key_length;
   const int64_t kv_width =
@@ -229,6 +232,7 @@ void Pass::attention(Rows& in, const Attention& a, Rows& out, Rows& residual) {
   tape_->attention(in, a, qkv, rope != nullptr ? rope->cos.data() : nullptr,
                    rope != nullptr ? rope->sin.data() : nullptr,
                    rope != nullptr ? rope->frequencies->pairs() : 0, heads, out);
+  if (!tape_->keeps()) ws_.release(mark);
 }
 
 }  // namespace geist::model

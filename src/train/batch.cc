@@ -9,9 +9,10 @@ namespace geist::train {
 std::shared_ptr<model::Page> TrainBatch::page(const model::Config& config) {
   if (pages_used_ == pages_.size()) {
     const model::KvLayout& layout = config.kv_layout(model::KvType::kF32);
+    const int64_t layer = kernels::kv_layer_bytes(layout.shape).value_or(0);
     pages_.push_back(std::make_shared<model::Page>());
-    pages_.back()->full = model::allocate_part(layout.full_bytes);
-    pages_.back()->window = model::allocate_part(layout.window_bytes);
+    pages_.back()->full = model::allocate_part(std::min(layout.full_bytes, layer));
+    pages_.back()->window = model::allocate_part(std::min(layout.window_bytes, layer));
   }
   return pages_[pages_used_++];
 }
@@ -37,6 +38,7 @@ void TrainBatch::set(const model::Config& config, const model::AdapterSet* adapt
     predicts_ |= !in.weights.empty() || in.scalar_weights.empty();
     model::Sequence& sequence = sequences_[s];
     sequence.length = count;
+    sequence.one_layer = true;
     for (int32_t first = 0; first < count; first += kernels::kPageTokens) {
       sequence.pages.push_back(page(config));
       sequence.pages.back()->first_pos = first;

@@ -7,16 +7,18 @@
 
 namespace geist::train {
 
-GradientEngine::GradientEngine(const TrainedModel& trained, ThreadPool& pool)
+GradientEngine::GradientEngine(const TrainedModel& trained, ThreadPool& pool,
+                               const ActivationOptions& activations)
     : trained_(trained),
       pool_(pool),
-      tape_(trained, pool),
+      tape_(trained, activations, pool),
       loss_(trained.model().kernels(), pool),
       workspace_(model::Model::make_workspace()) {}
 
 Result<std::unique_ptr<GradientEngine>> GradientEngine::make(const TrainedModel& trained,
-                                                             ThreadPool& pool) {
-  std::unique_ptr<GradientEngine> engine(new GradientEngine(trained, pool));
+                                                             ThreadPool& pool,
+                                                             const ActivationOptions& activations) {
+  std::unique_ptr<GradientEngine> engine(new GradientEngine(trained, pool, activations));
   // One token through the model tells whether the tape knows every operation, and what is tied.
   const text::TokenId ids[] = {0, 0};
   const TrainSequence probe{ids};
@@ -50,7 +52,7 @@ Status GradientEngine::run_forward(std::span<const TrainSequence> sequences) {
   const auto floats =
       static_cast<size_t>(model.config().embedding_length) * batch_.targets().size();
   if (hidden_.size() < floats) hidden_.resize(floats);
-  tape_.begin(batch_.tokens(), batch_.rows());
+  tape_.begin(batch_.tokens(), batch_.rows(), *workspace_);
   model.forward(batch_.tokens(), model::Output::kHidden, *workspace_, pool_, hidden_.data(),
                 &tape_);
   return tape_.status();

@@ -27,8 +27,8 @@ struct RowOutputs {
 class GradientEngine {
  public:
   // An error when the architecture has an operation that cannot be taken back.
-  static Result<std::unique_ptr<GradientEngine>> make(const TrainedModel& trained,
-                                                      ThreadPool& pool);
+  static Result<std::unique_ptr<GradientEngine>> make(const TrainedModel& trained, ThreadPool& pool,
+                                                      const ActivationOptions& activations = {});
 
   // What scalar weights refer to; none: they may not be given.
   Status use_scalar_head(std::string_view tensor);
@@ -58,7 +58,8 @@ class GradientEngine {
                             RowOutputs* outputs = nullptr);
 
  private:
-  GradientEngine(const TrainedModel& trained, ThreadPool& pool);
+  GradientEngine(const TrainedModel& trained, ThreadPool& pool,
+                 const ActivationOptions& activations);
   Status check(std::span<const TrainSequence> sequences) const;
   Status run_forward(std::span<const TrainSequence> sequences);
   LossSums read_rows(RowOutputs* outputs);

@@ -17,18 +17,25 @@ Rows rows_in(model::Workspace& workspace, int64_t count, int64_t width) {
 
 }  // namespace
 
-GradientTape::GradientTape(const TrainedModel& trained, ThreadPool& pool)
+GradientTape::GradientTape(const TrainedModel& trained, const ActivationOptions& activations,
+                           ThreadPool& pool)
     : trained_(trained),
       k_(trained.model().kernels()),
       g_(*kernels::grad_kernels_for(k_.isa)),
-      pool_(pool) {}
+      pool_(pool),
+      options_(activations) {}
 
 void GradientTape::begin(std::span<const model::BatchToken> batch,
-                         std::span<const SequenceRows> sequences) {
+                         std::span<const SequenceRows> sequences, model::Workspace& workspace) {
   memory_.begin();
+  gradient_memory_.begin();
+  workspace_ = &workspace;
   batch_ = batch;
   sequences_ = sequences;
   operations_.clear();
+  layers_.clear();
+  written_.clear();
+  next_ = 0;
   gradients_.clear();
   refused_.clear();
   head_ = nullptr;
@@ -46,38 +53,101 @@ void GradientTape::refuse(const std::string& what) {
   if (refused_.empty()) refused_ = what;
 }
 
-Rows GradientTape::copy(Rows rows) {
-  const Rows out = rows_in(memory_, rows.count, rows.width);
-  for_rows(rows.count, [&](int64_t t) {
-    std::memcpy(out.row(t), rows.row(t), static_cast<size_t>(rows.width) * sizeof(float));
-  });
-  return out;
+// ---- what is kept of a pass, and running parts of it again
+
+bool GradientTape::runs() {
+  const size_t at = next_++;
+  return repeat_ == nullptr || (at >= repeat_->first && at < repeat_end_);
+}
+
+bool GradientTape::keeps() const {
+  return repeats() || (!options_.recompute && options_.type == kernels::TensorType::kF32);
+}
+
+KeptRows GradientTape::keep(Rows rows) {
+  const bool later = options_.recompute && !repeats();
+  if (later || rows.data == nullptr) return {};
+  const auto type = repeats() ? kernels::TensorType::kF32 : options_.type;
+  return KeptRows::copy(rows, type, memory_, pool_);
+}
+
+KeptRows GradientTape::keep_inner(Rows rows) {
+  return keeps() && rows.data != nullptr ? KeptRows::view(rows) : keep(rows);
+}
+
+// Of the operation whose turn it is; one that runs again replaces itself.
+void GradientTape::record(Operation operation) {
+  const size_t at = next_ - 1;
+  if (at < operations_.size()) {
+    operations_[at] = std::move(operation);
+  } else {
+    operations_.push_back(std::move(operation));
+  }
+}
+
+bool GradientTape::begins_layer() const {
+  if (layers_.empty()) return true;
+  bool attention = false, mlp = false;
+  for (size_t i = layers_.back().first; i < operations_.size(); ++i) {
+    attention |= std::holds_alternative<AttentionOp>(operations_[i]);
+    mlp |= std::holds_alternative<MlpOp>(operations_[i]);
+  }
+  return attention && mlp;
+}
+
+void GradientTape::reads(Rows rows) {
+  if (options_.recompute && !repeats() && written_.count(rows.data) == 0)
+    refuse("to run layers again that read more than their input (train.recompute)");
+}
+
+void GradientTape::run_again(const Layer& layer, size_t end) {
+  memory_.release(kept_);
+  next_ = 0;
+  repeat_ = &layer;
+  repeat_end_ = end;
+  trained_.model().forward(batch_, model::Output::kHidden, *workspace_, pool_, nullptr, this);
+  repeat_ = nullptr;
 }
 
 // ---- what a pass tells
 
 void GradientTape::other(const char* operation) { refuse(operation); }
 
-void GradientTape::embed(const model::Matrix& table, Rows x) {
-  operations_.push_back(Embed{&table, x});
-}
+void GradientTape::embed(const model::Matrix& table, Rows x) { record(Embed{&table, x}); }
 
 void GradientTape::add_position_embedding(Rows x, const model::Matrix& table) {
-  operations_.push_back(Positions{&table, x});
+  record(Positions{&table, x});
 }
 
 void GradientTape::norm(Rows in, const model::Norm& norm, Rows out) {
   if (in.data == out.data) return refuse("a norm in place");
-  operations_.push_back(NormOp{&norm, copy(in), in, out});
+  if (repeats() && next_ - 1 == repeat_->first) {
+    repeat_->input.read(in, pool_);
+    return record(NormOp{&norm, repeat_->input, in, out});
+  }
+  if (options_.recompute && !repeats() && begins_layer()) {
+    if (!layers_.empty()) reads(in);
+    layers_.push_back({next_ - 1, KeptRows::copy(in, options_.type, memory_, pool_)});
+    written_ = {in.data};
+  }
+  reads(in);
+  writes(out);
+  record(NormOp{&norm, keep(in), in, out});
 }
 
-void GradientTape::add(Rows x, Rows y) { operations_.push_back(Add{x, y}); }
+void GradientTape::add(Rows x, Rows y) {
+  reads(x);
+  reads(y);
+  record(Add{x, y});
+}
 
 void GradientTape::output(Rows x, std::span<const int64_t> wanted, const model::Norm& norm,
                           const model::Linear* head) {
   if (!norm) return refuse("an output without a norm");
+  reads(x);
   head_ = head;
-  operations_.push_back(Output{&norm, copy(x), x, {wanted.begin(), wanted.end()}});
+  const KeptRows kept = KeptRows::copy(x, options_.type, memory_, pool_);
+  record(Output{&norm, kept, x, {wanted.begin(), wanted.end()}});
 }
 
 bool GradientTape::trains(const model::Attention& a) {
@@ -94,12 +164,16 @@ bool GradientTape::trains(const model::Attention& a) {
 void GradientTape::attention(Rows in, const model::Attention& a, Rows qkv, const float* cos,
                              const float* sin, int64_t pairs, Rows heads, Rows out) {
   if (!trains(a)) return;
-  operations_.push_back(AttentionOp{&a, copy(in), in, qkv, heads, out, cos, sin, pairs});
+  reads(in);
+  writes(out);
+  record(AttentionOp{&a, keep(in), keep_inner(qkv), keep_inner(heads), in, out, cos, sin, pairs});
 }
 
 void GradientTape::mlp(Rows in, const model::Mlp& m, Rows gate, Rows up, Rows out) {
   if (m.activation == model::Activation::kSwigluOai) return refuse("gpt-oss's activation");
-  operations_.push_back(MlpOp{&m, copy(in), in, gate, up, out});
+  reads(in);
+  writes(out);
+  record(MlpOp{&m, keep(in), keep_inner(gate), keep_inner(up), in, out});
 }
 
 // ---- and backwards
@@ -113,7 +187,14 @@ void GradientTape::backward(float* dhidden, float* gradient, float* lookup_gradi
   std::vector<int64_t> ends(operations_.size() + 1);  // of what the operations before i add to
   for (size_t i = 0; final_from && i < operations_.size(); ++i)
     ends[i + 1] = std::max(ends[i], end_of(operations_[i]));
+  kept_ = memory_.mark();
+  size_t again = operations_.size() - 1;  // operations of layers from here on have run again
   for (size_t i = operations_.size(); i-- > 0;) {
+    if (!layers_.empty() && i < again && i >= layers_.back().first) {
+      run_again(layers_.back(), again);
+      again = layers_.back().first;
+      layers_.pop_back();
+    }
     scratch_.begin();
     std::visit([this](const auto& op) { back(op); }, operations_[i]);
     if (final_from && ends[i] < ends[i + 1]) final_from(ends[i]);
@@ -142,7 +223,8 @@ int64_t GradientTape::end_of(const Operation& operation) const {
 
 GradientTape::Gradient& GradientTape::gradient_of(Rows rows) {
   Gradient& gradient = gradients_[rows.data];
-  if (gradient.rows.data == nullptr) gradient.rows = rows_in(memory_, rows.count, rows.width);
+  if (gradient.rows.data == nullptr)
+    gradient.rows = rows_in(gradient_memory_, rows.count, rows.width);
   GEIST_CHECK(gradient.rows.width == rows.width && gradient.rows.count == rows.count);
   return gradient;
 }
@@ -161,7 +243,7 @@ void GradientTape::back(const Output& op) {
   const Rows dy{dhidden_, count, op.x.width, op.x.width};
   Gradient& dx = gradient_of(op.in);
   make_live(dx);
-  take_back_norm(*op.norm, op.x, op.wanted.data(), dy, dx);
+  take_back_norm(*op.norm, rows_of(op.x), op.wanted.data(), dy, dx);
 }
 
 void GradientTape::back(const NormOp& op) {
@@ -170,7 +252,7 @@ void GradientTape::back(const NormOp& op) {
   dy.live = false;
   Gradient& dx = gradient_of(op.in);
   make_live(dx);
-  take_back_norm(*op.norm, op.x, nullptr, dy.rows, dx);
+  take_back_norm(*op.norm, rows_of(op.x), nullptr, dy.rows, dx);
 }
 
 void GradientTape::take_back_norm(const model::Norm& norm, Rows x, const int64_t* row, Rows dy,
@@ -251,6 +333,20 @@ void GradientTape::take_back_adapters(const kernels::Matrix& w, Rows x,
   }
 }
 
+// The activation's output, in scratch memory.
+Rows GradientTape::activate_again(const MlpOp& op, Rows gate, Rows up) {
+  const bool silu = op.mlp->activation == model::Activation::kSilu;
+  const Rows active = rows_in(scratch_, up.count, up.width);
+  for_rows(up.count, [&](int64_t t) {
+    if (gate.data != nullptr) {
+      (silu ? k_.silu_mul : k_.gelu_mul)(gate.row(t), up.row(t), up.width, active.row(t));
+    } else {
+      (silu ? k_.silu : k_.gelu)(up.row(t), up.width, active.row(t));
+    }
+  });
+  return active;
+}
+
 void GradientTape::back(const MlpOp& op) {
   Gradient& dy = gradient_of(op.out);
   if (!dy.live) return;
@@ -258,37 +354,29 @@ void GradientTape::back(const MlpOp& op) {
   Gradient& dx = gradient_of(op.in);
   const model::Mlp& m = *op.mlp;
   const bool gated = op.gate.data != nullptr;
-  const int64_t n = op.up.width, count = op.x.count;
+  const Rows x = rows_of(op.x), up = rows_of(op.up), gate = gated ? rows_of(op.gate) : Rows{};
+  const int64_t n = up.width, count = x.count;
   const bool silu = m.activation == model::Activation::kSilu;
   // The activation's output again, and where its gradient becomes that of what went in: two halves
   // of one row where gate and up are one matrix.
-  const Rows active = rows_in(scratch_, count, n);
-  for_rows(count, [&](int64_t t) {
-    const float *g = gated ? op.gate.row(t) : nullptr, *u = op.up.row(t);
-    if (gated) {
-      (silu ? k_.silu_mul : k_.gelu_mul)(g, u, n, active.row(t));
-    } else {
-      (silu ? k_.silu : k_.gelu)(u, n, active.row(t));
-    }
-  });
   Gradient dactive{rows_in(scratch_, count, n)};
-  take_back_linear(m.down, active, dy.rows.data, dy.rows.stride, dactive);
+  take_back_linear(m.down, activate_again(op, gate, up), dy.rows.data, dy.rows.stride, dactive);
   const Rows both = rows_in(scratch_, count, gated ? 2 * n : n);
   for_rows(count, [&](int64_t t) {
     const float* d = dactive.rows.row(t);
     float* out = both.row(t);
     if (gated) {
-      (silu ? g_.silu_mul_backward : g_.gelu_mul_backward)(op.gate.row(t), op.up.row(t), d, n, out,
+      (silu ? g_.silu_mul_backward : g_.gelu_mul_backward)(gate.row(t), up.row(t), d, n, out,
                                                            out + n);
     } else {
-      (silu ? g_.silu_backward : g_.gelu_backward)(op.up.row(t), d, n, out);
+      (silu ? g_.silu_backward : g_.gelu_backward)(up.row(t), d, n, out);
     }
   });
   if (m.gate) {
-    take_back_linear(m.gate, op.x, both.data, both.stride, dx);
-    take_back_linear(m.up, op.x, both.data + n, both.stride, dx);
+    take_back_linear(m.gate, x, both.data, both.stride, dx);
+    take_back_linear(m.up, x, both.data + n, both.stride, dx);
   } else {
-    take_back_linear(m.up, op.x, both.data, both.stride, dx);
+    take_back_linear(m.up, x, both.data, both.stride, dx);
   }
 }
 
@@ -314,21 +402,22 @@ void GradientTape::back(const AttentionOp& op) {
   Gradient& dx = gradient_of(op.in);
   const model::Config& c = trained_.model().config();
   const model::Attention& a = *op.attention;
-  Gradient dheads{rows_in(scratch_, op.heads.count, op.heads.width)};
-  take_back_linear(a.out, op.heads, dy.rows.data, dy.rows.stride, dheads);
-  const Rows dqkv = rows_in(scratch_, op.qkv.count, op.qkv.width);
+  const Rows x = rows_of(op.x), qkv = rows_of(op.qkv), heads = rows_of(op.heads);
+  Gradient dheads{rows_in(scratch_, heads.count, heads.width)};
+  take_back_linear(a.out, heads, dy.rows.data, dy.rows.stride, dheads);
+  const Rows dqkv = rows_in(scratch_, qkv.count, qkv.width);
   const AttentionDims dims{c.head_count,   c.head_count_kv,   c.key_length,
                            c.value_length, c.attention_scale, a.window};
   attention_backward(k_, g_, pool_, dims,
-                     {op.qkv.data, op.qkv.stride, op.heads.data, dheads.rows.data, op.heads.stride,
+                     {qkv.data, qkv.stride, heads.data, dheads.rows.data, heads.stride,
                       dheads.rows.stride, dqkv.data},
                      sequences_);
   rotate_back(op, dqkv);
-  if (a.qkv) return take_back_linear(a.qkv, op.x, dqkv.data, dqkv.stride, dx);
+  if (a.qkv) return take_back_linear(a.qkv, x, dqkv.data, dqkv.stride, dx);
   const float* dk = dqkv.data + a.q.outputs();
-  take_back_linear(a.q, op.x, dqkv.data, dqkv.stride, dx);
-  take_back_linear(a.k, op.x, dk, dqkv.stride, dx);
-  take_back_linear(a.v, op.x, dk + a.k.outputs(), dqkv.stride, dx);
+  take_back_linear(a.q, x, dqkv.data, dqkv.stride, dx);
+  take_back_linear(a.k, x, dk, dqkv.stride, dx);
+  take_back_linear(a.v, x, dk + a.k.outputs(), dqkv.stride, dx);
 }
 
 void GradientTape::add_rows_to_table(const model::Matrix& table, Rows dx, bool by_position) {

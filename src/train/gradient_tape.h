@@ -5,11 +5,17 @@
 //
 // Rows are buffers that the pass reuses, so a gradient belongs to a buffer at a moment: an
 // operation that overwrote a buffer ends that buffer's gradient when it is taken back.
+//
+// With recomputation the tape keeps the input of each layer alone. A layer begins with the norm
+// behind an attention and an MLP (or behind the embedding); when the list is taken back as far as
+// its end, the pass runs again, of which only that layer's operations are run, and this time all is
+// kept.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <variant>
@@ -22,6 +28,7 @@
 #include "model/tape.h"
 #include "model/workspace.h"
 #include "train/attention_backward.h"
+#include "train/kept_rows.h"
 #include "train/trained_model.h"
 
 namespace geist::train {
@@ -30,10 +37,12 @@ using FinalFrom = std::function<void(int64_t offset)>;
 
 class GradientTape final : public model::Tape {
  public:
-  GradientTape(const TrainedModel& trained, ThreadPool& pool);
+  GradientTape(const TrainedModel& trained, const ActivationOptions& activations, ThreadPool& pool);
 
-  // Before a pass: what the batch is, in rows.
-  void begin(std::span<const model::BatchToken> batch, std::span<const SequenceRows> sequences);
+  // Before a pass in this workspace, which is not for others until it is taken back: what the batch
+  // is, in rows.
+  void begin(std::span<const model::BatchToken> batch, std::span<const SequenceRows> sequences,
+             model::Workspace& workspace);
   // After the pass: an error that names an operation which cannot be trained.
   Status status() const;
   // The head of the pass, null when the model has none.
@@ -47,6 +56,9 @@ class GradientTape final : public model::Tape {
   void backward(float* dhidden, float* gradient, float* lookup_gradient,
                 const FinalFrom& final_from = nullptr);
 
+  bool runs() override;
+  bool repeats() const override { return repeat_ != nullptr; }
+  bool keeps() const override;
   void embed(const model::Matrix& table, model::Rows x) override;
   void add_position_embedding(model::Rows x, const model::Matrix& table) override;
   void norm(model::Rows in, const model::Norm& norm, model::Rows out) override;
@@ -61,7 +73,7 @@ class GradientTape final : public model::Tape {
   void other(const char* operation) override;
 
  private:
-  // What each operation kept. Rows called `x` are copies of what it read; the others name buffers.
+  // What each operation kept of what it read (x) and computed, and the buffers that it names.
   struct Embed {
     const model::Matrix* table;
     model::Rows out;
@@ -72,27 +84,48 @@ class GradientTape final : public model::Tape {
   };
   struct NormOp {
     const model::Norm* norm;
-    model::Rows x, in, out;
+    KeptRows x;
+    model::Rows in, out;
   };
   struct Add {
     model::Rows to, from;
   };
   struct Output {
     const model::Norm* norm;
-    model::Rows x, in;
+    KeptRows x;
+    model::Rows in;
     std::vector<int64_t> wanted;
   };
   struct AttentionOp {
     const model::Attention* attention;
-    model::Rows x, in, qkv, heads, out;
+    KeptRows x, qkv, heads;
+    model::Rows in, out;
     const float *cos, *sin;
     int64_t pairs;
   };
   struct MlpOp {
     const model::Mlp* mlp;
-    model::Rows x, in, gate, up, out;
+    KeptRows x, gate, up;
+    model::Rows in, out;
   };
   using Operation = std::variant<Embed, Positions, NormOp, Add, Output, AttentionOp, MlpOp>;
+
+  // A layer that runs again: its operations are those from `first` to the next layer's.
+  struct Layer {
+    size_t first;
+    KeptRows input;
+  };
+  void record(Operation operation);
+  // Whether the norm that is told now begins a layer.
+  bool begins_layer() const;
+  // Of recomputation: refuses operations that read what neither is the layer's input nor was
+  // written in the layer.
+  void reads(model::Rows rows);
+  void writes(model::Rows rows) { written_.insert(rows.data); }
+  void run_again(const Layer& layer, size_t end);
+  KeptRows keep(model::Rows rows);        // a copy
+  KeptRows keep_inner(model::Rows rows);  // of what is inside attention or MLP
+  model::Rows rows_of(const KeptRows& kept) { return kept.rows(scratch_, pool_); }
 
   void back(const Embed& op);
   void back(const Positions& op);
@@ -110,11 +143,11 @@ class GradientTape final : public model::Tape {
   Gradient& gradient_of(model::Rows rows);
   // Marks it live; +0 where it was dead.
   void make_live(Gradient& gradient);
-  model::Rows copy(model::Rows rows);
   // Row i of dy belongs to row[i] of x and dx; null: to row i.
   void take_back_norm(const model::Norm& norm, model::Rows x, const int64_t* row, model::Rows dy,
                       Gradient& dx);
   void rotate_back(const AttentionOp& op, model::Rows dqkv);
+  model::Rows activate_again(const MlpOp& op, model::Rows gate, model::Rows up);
   // dx (+)= dy w, dw += dy^T x, dbias += dy; what is frozen gets no gradient.
   void take_back_linear(const model::Linear& linear, model::Rows x, const float* dy,
                         int64_t dy_stride, Gradient& dx);
@@ -138,11 +171,20 @@ class GradientTape final : public model::Tape {
   const kernels::Kernels& k_;
   const kernels::GradKernels& g_;
   ThreadPool& pool_;
-  model::Workspace memory_;   // of the pass: copies of rows, and the gradients of buffers
-  model::Workspace scratch_;  // of the operation at hand
+  ActivationOptions options_;
+  model::Workspace memory_;           // of the pass: copies of rows
+  model::Workspace gradient_memory_;  // of the gradients of buffers
+  model::Workspace scratch_;          // of the operation at hand
+  model::Workspace* workspace_ = nullptr;
   std::span<const model::BatchToken> batch_;
   std::span<const SequenceRows> sequences_;
   std::vector<Operation> operations_;
+  std::vector<Layer> layers_;       // of recomputation
+  std::set<const float*> written_;  // buffers, in the layer at hand
+  size_t next_ = 0;                 // operation of the pass
+  const Layer* repeat_ = nullptr;   // what runs again
+  size_t repeat_end_ = 0;
+  int64_t kept_ = 0;  // of memory_, behind the first pass
   std::map<const float*, Gradient> gradients_;
   std::vector<kernels::NormStats> stats_;
   std::vector<float> panel_;  // of frozen weights, widened

@@ -14,6 +14,12 @@ Status read_train(const RecipeTable& t, TrainerOptions* o) {
   o->rows_at_once = std::min(o->batch_rows, o->rows_at_once);
   GEIST_TRY(t.read("rows_at_once", &o->rows_at_once, {.min = 1, .max = kRowsMax}));
   GEIST_TRY(t.read("leaf_rows", &o->leaf_rows, {.min = 0, .max = kRowsMax}));
+  GEIST_TRY(t.read("recompute", &o->activations.recompute));
+  std::string type = "f32";
+  GEIST_TRY(t.read_choice("activations", &type, {"f32", "bf16", "f16"}));
+  o->activations.type = type == "bf16"  ? kernels::TensorType::kBF16
+                        : type == "f16" ? kernels::TensorType::kF16
+                                        : kernels::TensorType::kF32;
   GEIST_TRY(t.read("validate_every", &o->validate_every, {.min = 0, .max = kStepsMax}));
   GEIST_TRY(t.read("checkpoint_every", &o->checkpoint_every, {.min = 0, .max = kStepsMax}));
   return t.read("keep_checkpoints", &o->keep_checkpoints, {.min = 1, .max = 1000});

@@ -33,7 +33,7 @@ class Run {
         steps_(options.optimizer.schedule.steps / options.updates_per_step) {}
 
   Result<TrainResult> run() {
-    GEIST_ASSIGN(engine_, GradientEngine::make(trained_, pool_));
+    GEIST_ASSIGN(engine_, GradientEngine::make(trained_, pool_, o_.activations));
     GEIST_TRY(objective_.begin(*engine_));
     GEIST_TRY(optimizer_.share(o_.ranks));
     std::error_code failed;

@@ -26,8 +26,9 @@ struct TrainerOptions {
   int64_t batch_rows = 8;    // of a step
   int64_t rows_at_once = 8;  // of a pass: less memory, the same bits
   int64_t leaf_rows = 0;     // of a leaf of the gradient's tree (step_gradient.h); 0: all
-  Ranks* ranks = nullptr;    // that share the work; their objective must know of them
-  RunLock* lock = nullptr;   // for a caller that looks at it; the run takes it, or one of its own
+  ActivationOptions activations = {};
+  Ranks* ranks = nullptr;   // that share the work; their objective must know of them
+  RunLock* lock = nullptr;  // for a caller that looks at it; the run takes it, or one of its own
   int64_t validate_every = 0, checkpoint_every = 0;  // steps; 0: only at the end
   bool validate_first = false;                       // before the first step, too
   int keep_checkpoints = 2;
