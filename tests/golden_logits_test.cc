@@ -20,8 +20,8 @@ namespace geist {
 namespace {
 
 using nlohmann::json;
-using testing::NpyArray;
 using testing::golden_path;
+using testing::NpyArray;
 
 json read_json(const std::string& name) {
   const auto path = golden_path(name);
@@ -93,8 +93,7 @@ class GoldenModel : public ::testing::TestWithParam<json> {
  protected:
   void SetUp() override {
     if (!GetParam().is_object()) GTEST_SKIP() << "the golden set is absent (GEIST_SHARED)";
-    auto opened = testing::open_model(
-        *golden_path(GetParam()["file"].get<std::string>()));
+    auto opened = testing::open_model(*golden_path(GetParam()["file"].get<std::string>()));
     ASSERT_TRUE(opened.ok()) << opened.error().message;
     model_ = std::move(opened).value();
     tokens_ = read_json("tokens.json")[GetParam()["name"].get<std::string>()];

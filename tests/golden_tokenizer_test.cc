@@ -116,7 +116,8 @@ TEST(HuggingFaceVocabulary, OthersLoadAndComeBack) {
     if (!testing::shared_path(folder)) GTEST_SKIP() << folder << " is not here";
     const Result<Tokenizer> tokenizer = from_json(folder);
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
-    const std::string text = "<|im_start|>user\n\u4f60\u597d, 3.14 caf\u00e9s<|im_end|>\n\xc3(";  // not UTF-8; bytes such as 0xFF are no tokens of SmolLM
+    // Not UTF-8; bytes such as 0xFF are no tokens of SmolLM.
+    const std::string text = "<|im_start|>user\n\u4f60\u597d, 3.14 caf\u00e9s<|im_end|>\n\xc3(";
     for (const bool special : {false, true}) {
       const std::vector<TokenId> ids = tokenizer->encode(text, {.parse_special = special});
       EXPECT_EQ(tokenizer->decode(ids, true), text);

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "base/rng.h"
+#include "tests/support/gradient_check.h"
 #include "tests/support/random_model.h"
 #include "tests/support/reference_loss.h"
 #include "train/policy_objective.h"
@@ -65,30 +66,11 @@ std::vector<float> gradient_of(const TrainedModel& trained, Objective& objective
   return gradient;
 }
 
-// Along a random direction in each tensor.
 void expect_gradient(const TrainedModel& trained, const std::vector<float>& gradient,
-                     const Loss& loss) {
+                     const Loss& loss, std::string_view unused = "") {
   Weights weights = weights_of(trained);
-  for (const Parameter& p : trained.parameters()) {
-    RandomStream random(11, p.name);
-    std::vector<double>& tensor = weights.at(p.name);
-    const std::vector<double> at = tensor;
-    std::vector<double> direction(tensor.size());
-    double expected = 0, size = 0;
-    for (size_t i = 0; i < tensor.size(); ++i) {
-      direction[i] = random.next_double() * 2 - 1;
-      const double g = double{gradient[static_cast<size_t>(p.offset) + i]};
-      expected += g * direction[i];
-      size += g * g;
-    }
-    const auto moved = [&](double step) {
-      for (size_t i = 0; i < tensor.size(); ++i) tensor[i] = at[i] + step * direction[i];
-      return loss(weights);
-    };
-    const double step = 1e-5, difference = (moved(step) - moved(-step)) / (2 * step);
-    tensor = at;
-    EXPECT_NEAR(expected, difference, 1e-4 * std::sqrt(size) + 2e-6) << p.name;
-  }
+  testing::expect_gradient(
+      trained.parameters(), gradient, weights, [&] { return loss(weights); }, unused);
 }
 
 struct Answers {
@@ -191,7 +173,12 @@ TEST_P(Preference, GradientIsThatOfItsPaper) {
 
 INSTANTIATE_TEST_SUITE_P(Kinds, Preference,
                          ::testing::Values(PreferenceKind::kDpo, PreferenceKind::kIpo,
-                                           PreferenceKind::kKto));
+                                           PreferenceKind::kKto),
+                         [](const auto& kind) -> std::string {
+                           return kind.param == PreferenceKind::kDpo   ? "Dpo"
+                                  : kind.param == PreferenceKind::kIpo ? "Ipo"
+                                                                       : "Kto";
+                         });
 
 TEST(Reward, GradientIsThatOfPlackettAndLuce) {
   TrainedModel trained = must(TrainedModel::make(model_with_head(5, engine::kRewardHead)));
@@ -219,7 +206,7 @@ TEST(Reward, GradientIsThatOfPlackettAndLuce) {
            2;
   };
   EXPECT_NEAR(loss, expected(weights_of(trained)), 1e-5);
-  expect_gradient(trained, gradient, expected);
+  expect_gradient(trained, gradient, expected, "output.weight");
 
   // The engine gives the trainer's rewards to the bit.
   auto engine = must(GradientEngine::make(trained, pool));
@@ -343,11 +330,16 @@ TEST_P(Policy, GradientIsThatOfItsPaper) {
     return sum / tokens;
   };
   EXPECT_NEAR(loss, expected(start), 1e-4 * std::max(1.0, std::abs(loss)));
-  expect_gradient(trained, gradient, expected);
+  expect_gradient(trained, gradient, expected, ppo ? "" : kValueHead);
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, Policy,
-                         ::testing::Values(PolicyKind::kPpo, PolicyKind::kGrpo, PolicyKind::kRloo));
+                         ::testing::Values(PolicyKind::kPpo, PolicyKind::kGrpo, PolicyKind::kRloo),
+                         [](const auto& kind) -> std::string {
+                           return kind.param == PolicyKind::kPpo    ? "Ppo"
+                                  : kind.param == PolicyKind::kGrpo ? "Grpo"
+                                                                    : "Rloo";
+                         });
 
 }  // namespace
 }  // namespace geist::train

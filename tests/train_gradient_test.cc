@@ -10,6 +10,7 @@
 #include "base/rng.h"
 #include "engine/sampler.h"
 #include "engine/session.h"
+#include "tests/support/gradient_check.h"
 #include "tests/support/random_model.h"
 #include "tests/support/reference_loss.h"
 #include "train/gradient.h"
@@ -90,28 +91,8 @@ TEST_P(Gradients, MatchDifferencesOfAnIndependentLossInDouble) {
     return sum;
   };
   EXPECT_NEAR(loss, reference(), 1e-5 * reference());
-  // Along a random direction in each tensor.
-  for (const Parameter& p : trained.parameters()) {
-    RandomStream random(11, p.name);
-    std::vector<double>& tensor = weights.at(p.name);
-    const std::vector<double> at = tensor;
-    std::vector<double> direction(tensor.size());
-    double expected = 0, size = 0;
-    for (size_t i = 0; i < tensor.size(); ++i) {
-      direction[i] = random.next_double() * 2 - 1;
-      const double g = double{gradient[static_cast<size_t>(p.offset) + i]};
-      expected += g * direction[i];
-      size += g * g;
-    }
-    const auto moved = [&](double step) {
-      for (size_t i = 0; i < tensor.size(); ++i) tensor[i] = at[i] + step * direction[i];
-      return double{scale} * reference();
-    };
-    const double step = 1e-5, difference = (moved(step) - moved(-step)) / (2 * step);
-    tensor = at;
-    EXPECT_GT(size, 0) << p.name;
-    EXPECT_NEAR(expected, difference, 1e-4 * std::sqrt(size) + 1e-6) << p.name;
-  }
+  testing::expect_gradient(trained.parameters(), gradient, weights,
+                           [&] { return double{scale} * reference(); });
 }
 
 TEST_P(Gradients, AreTheSameBitsHoweverTheyAreComputed) {

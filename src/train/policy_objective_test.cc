@@ -171,7 +171,12 @@ TEST_P(Policy, EndsWhereTheBudgetOfDivergenceIsSpent) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, Policy,
-                         ::testing::Values(PolicyKind::kPpo, PolicyKind::kGrpo, PolicyKind::kRloo));
+                         ::testing::Values(PolicyKind::kPpo, PolicyKind::kGrpo, PolicyKind::kRloo),
+                         [](const auto& kind) -> std::string {
+                           return kind.param == PolicyKind::kPpo    ? "Ppo"
+                                  : kind.param == PolicyKind::kGrpo ? "Grpo"
+                                                                    : "Rloo";
+                         });
 
 // One definition of the model: what the engine gave while it answered, the trainer gives to the
 // bit.

@@ -124,7 +124,12 @@ TEST_P(Preferences, GiveTheSameWeightsHoweverTheyAreLearned) {
 
 INSTANTIATE_TEST_SUITE_P(Kinds, Preferences,
                          ::testing::Values(PreferenceKind::kDpo, PreferenceKind::kIpo,
-                                           PreferenceKind::kKto));
+                                           PreferenceKind::kKto),
+                         [](const auto& kind) -> std::string {
+                           return kind.param == PreferenceKind::kDpo   ? "Dpo"
+                                  : kind.param == PreferenceKind::kIpo ? "Ipo"
+                                                                       : "Kto";
+                         });
 
 }  // namespace
 }  // namespace geist::train
