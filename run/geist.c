@@ -126,8 +126,7 @@ static void open_file(void) {
   const int fd = open(path, O_RDONLY); const off_t size = lseek(fd, 0, SEEK_END);
   const uint8_t* const bytes = size < 24 ? MAP_FAILED : mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
   if (bytes == MAP_FAILED || memcmp(bytes, "GGUF", 4)) die("cannot be read, or is", "no GGUF file");
-  Cursor c = {bytes + 4, bytes + size};
-  if ((take_int(&c, 4) & ~1u) != 2) die("the version of GGUF is", "neither 2 nor 3");
+  Cursor c = {bytes + 4, bytes + size}; if ((take_int(&c, 4) & ~1u) != 2) die("the version of GGUF is", "neither 2 nor 3");
   tensor_count = take_int(&c, 8), key_count = take_int(&c, 8), key_list = c, c = tensor_list = find("").data;
   const u64 alignment = (u64)number("general.alignment", 8, 4096, 32);
   EACH(i, tensor_count) { const u64 dims = (take_text(&c), take_int(&c, 4)); check(dims - 1 < 4), take(&c, dims * 8 + 12); }
@@ -230,12 +229,13 @@ static void load_model(void) {
   EACH(i, divisors ? pairs : 0) check(divisors[i] > 1e-9f && divisors[i] < 1e9f);
   EACH(i, pairs) frequencies[i] = pow64(base, -2.0 * (double)i / (double)(2 * pairs)) / (divisors ? (double)divisors[i] : 1) / factor;
   embedding = matrix("token_embd.weight", 0, width, 0, 0), check(SIZE("vocab_size", 1, embedding.rows, 1) > 0), output_norm = vector("output_norm.weight", 0, 0);
-  output = matrix("output.weight", 0, width, embedding.rows, 1), model = resize(NULL, layers, sizeof(Layer)), output = output.data ? output : embedding;
+  output = matrix("output.weight", 0, width, embedding.rows, 1), model = resize(NULL, layers, sizeof(Layer));
+  if (tensor_count != 2 + !!output.data + !!divisors + 9 * layers) die("not all of its tensors are for the run file, see", "geist info");
   EACH(i, layers) model[i] = (Layer){vector("blk.%d.attn_norm.weight", i, 0), vector("blk.%d.ffn_norm.weight", i, 0),
       matrix("blk.%d.attn_q.weight", i, width, heads * head, 0), matrix("blk.%d.attn_k.weight", i, width, kv_heads * head, 0),
       matrix("blk.%d.attn_v.weight", i, width, kv_heads * head, 0), matrix("blk.%d.attn_output.weight", i, heads * head, width, 0),
       matrix("blk.%d.ffn_gate.weight", i, width, hidden, 0), matrix("blk.%d.ffn_up.weight", i, width, hidden, 0),
-      matrix("blk.%d.ffn_down.weight", i, hidden, width, 0)};
+      matrix("blk.%d.ffn_down.weight", i, hidden, width, 0)}; output = output.data ? output : embedding;
 }
 static void norm(const float* x, const float* weight, float* out) {
   float lane[16] = {0}; EACH(i, width) lane[i % 16] = fma32(x[i], x[i], lane[i % 16]);
@@ -432,8 +432,7 @@ static void load_vocabulary(void) {
   }
   EACH(i, spm ? 0 : merge.count) {
     const Text m = take_text(&merge.data); const char* const space = m.size > 1 ? memchr(m.s + 1, ' ', m.size - 1) : NULL;
-    check(space != NULL);
-    const Text left = decode((Text){m.s, (u64)(space - m.s)}), right = decode((Text){space + 1, m.size - (u64)(space - m.s) - 1});
+    check(space != NULL); const Text left = decode((Text){m.s, (u64)(space - m.s)}), right = decode((Text){space + 1, m.size - (u64)(space - m.s) - 1});
     if (!left.s || !right.s) continue;
     char* const joined = resize((char*)left.s, left.size + right.size, 1);
     memcpy(joined + left.size, right.s, right.size), find_or_put(merges, (Text){joined, left.size + right.size}, left.size, i + 1);
@@ -474,8 +473,9 @@ int main(int argc, char** argv) {
   const char *prompt = NULL, *seed = NULL, *temp = NULL, *limit = NULL; int raw = 0;
   for (int i = 1; i < argc; ++i) {
     const char** const value = !strcmp(argv[i], "-n") ? &limit : !strcmp(argv[i], "--temp") ? &temp : !strcmp(argv[i], "--seed") ? &seed : NULL;
-    if (value && i + 1 < argc) *value = argv[++i];
+    if (value && i + 1 < argc && !argv[i + 1][strspn(argv[i + 1], &".0123456789"[value != &temp])]) *value = argv[++i];  // numbers
     else if (!strcmp(argv[i], "--raw")) raw = 1;
+    else if (prompt || argv[i][0] == '-') path = prompt = NULL, i = argc;
     else *(path ? &prompt : &path) = argv[i];
   }
   if (!prompt) return fprintf(stderr, "usage: g model.gguf PROMPT [-n N] [--seed S] [--temp T] [--raw]\n"), 2;

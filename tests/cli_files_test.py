@@ -59,6 +59,12 @@ class Overwriting(Case):
         self.assertIn("write to another file", self.fails(1, *words).splitlines()[-1])
         self.assertEqual(self.contents(), before)
 
+    def test_a_folders_template_is_rendered(self):
+        (self.hf / "tokenizer_config.json").write_text(json.dumps(
+            {"chat_template": "{{ messages[0].content }}{{ 1e400 }}{{ eos_token }}", "eos_token": "</s>"}))
+        context = json.dumps({"messages": [{"role": "user", "content": "hi "}]}).encode()
+        self.assertEqual(self.ok("render", self.hf, input=context), b"hi inf</s>")
+
     def test_a_folder_is_not_converted_into_itself(self):
         for name in ("model.safetensors", "config.json", "tokenizer.json"):
             self.refused("convert", self.hf, self.hf / name)

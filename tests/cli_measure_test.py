@@ -188,6 +188,8 @@ class PromptCache(Case):
         self.assertEqual(checked.returncode, 1)
         self.assertIn(b"3 pages, 2 of them damaged", checked.stdout)
         self.assertEqual(self.geist("pages", "check", "--prompt-cache", self.cache).returncode, 0)
+        listed = json.loads(self.geist("pages", "--json", "--prompt-cache", self.cache).stdout)
+        self.assertEqual((listed["pages"], listed["damaged"]), (1, 0))
         self.assertIn(b"1 pages removed", self.geist("pages", "clear", "--prompt-cache", self.cache).stdout)
         self.assertEqual(self.pages(), [])
 

@@ -103,6 +103,13 @@ class Words(Case):
         for words in (["run", self.model, "-p", "a"], ["bench", self.model, "-p", "1"]):
             self.assertIn("512 threads cannot be started", self.fails(1, *words, "-t", "512", preexec_fn=limit))
 
+    def test_not_enough_memory_is_one_line(self):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 29, 1 << 29))
+        if self.geist("--version", preexec_fn=limit).returncode != 0:
+            self.skipTest("this build needs more addresses than the limit")
+        self.assertIn("not enough memory", self.fails(1, "run", self.model, "-f", "/dev/zero", preexec_fn=limit))
+
     def test_full_disk_fails(self):
         (self.folder / "long.txt").write_text("some words " * 100)
         with open("/dev/full", "wb") as full:

@@ -138,6 +138,24 @@ TEST(ModelFile, UnknownArchitectureListsTheKnownOnes) {
   EXPECT_NE(error.find("qwen3moe"), std::string::npos) << error;
 }
 
+// A weight that nobody asks for is of another model: a layer too many, a bias in a wrong place.
+TEST(ModelFile, WeightsWithoutAPlaceAreRefused) {
+  for (const char* name : {"blk.7.attn_q.weight", "blk.0.foo.weight", "output.bias", "extra"}) {
+    const auto add = [&](auto&, std::vector<gguf::Tensor>& tensors) {
+      tensors.push_back(tensors[0]);
+      tensors.back().name = name;
+    };
+    EXPECT_NE(error_after("llama", add).find(name), std::string::npos) << name;
+  }
+  for (const char* name : {"cls.output.weight", "train.step", "blk.0.attn_rot_embd"}) {
+    const auto add = [&](auto&, std::vector<gguf::Tensor>& tensors) {
+      tensors.push_back(tensors[0]);
+      tensors.back().name = name;
+    };
+    EXPECT_EQ(error_after("llama", add), "") << name;
+  }
+}
+
 // Every tensor of every variant, taken away: either it was optional, or the error names it.
 TEST(ModelFile, MissingTensorsAreNamed) {
   // What some model of the architecture does without. Anything else that loads when it is missing

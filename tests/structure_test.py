@@ -11,9 +11,7 @@ import subprocess
 import sys
 
 # From the ground up. A folder includes only folders of a lower rank, never one beside or above it.
-RANKS = {"base": 0, "kernels": 1, "gguf": 2, "text": 2, "sandbox": 2, "store": 2, "model": 3,
-         "engine": 4, "train": 5, "guard": 5, "os": 6, "tools": 6, "think": 7, "swarm": 7,
-         "server": 8, "cli": 9}
+RANKS = {"base": 0, "kernels": 1, "gguf": 2, "text": 2, "model": 3, "engine": 4, "train": 5, "cli": 9}
 FILE_LINES_MAX = 800
 RUN_FILE_LINES_MAX = 499
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)

@@ -76,6 +76,87 @@ TEST_P(Windows, GoingFarBackComputesAgain) {
   }
 }
 
+// Windows that one fork is past are still those of the other.
+TEST_P(Windows, AForkKeepsTheWindowsThatTheOtherGivesUp) {
+  const model::Model& model = window_model(GetParam(), 2);
+  RandomStream random(4, "forks");
+  ThreadPool pool(1);
+  Runner runner(model, pool);
+  Text text = random_text(random, 45);
+  Session trunk(model, {.context_max = 600});
+  append_text(trunk, text);
+  compute(runner, trunk);
+  Session branch = trunk.fork();
+  append_text(trunk, random_text(random, 240));
+  compute(runner, trunk, 9);
+  text.tokens.push_back(9);
+  text.labels.push_back(0);
+  append_text(branch, text, 45);
+  compute(runner, branch);
+  EXPECT_TRUE(same_bytes(branch.logits(), alone(model, text)));
+}
+
+// As speculation does it: the timeline goes on in a fork, and what it came from ends.
+TEST_P(Windows, ForksThatEndedKeepNoWindows) {
+  const model::Model& model = window_model(GetParam(), 2);
+  RandomStream random(5, "ended");
+  ThreadPool pool(1);
+  Runner runner(model, pool);
+  const Text text = random_text(random, 448);
+  Session straight(model, {.context_max = 600}), forked(model, {.context_max = 600});
+  for (size_t length = 32; length <= text.tokens.size(); length += 32) {
+    Text front = text;
+    front.cut(length);
+    Session next = forked.fork();
+    for (Session* session : {&straight, &next}) {
+      append_text(*session, front, length - 32);
+      compute(runner, *session);
+    }
+    forked = std::move(next);
+  }
+  EXPECT_TRUE(same_bytes(forked.logits(), straight.logits()));
+  for (Session* session : {&straight, &forked}) {
+    append_text(*session, random_text(random, 1));
+    compute(runner, *session);
+  }
+  EXPECT_EQ(forked.kv_bytes(), straight.kv_bytes());
+}
+
+// Appends until the memory refuses: what it took it must have room for.
+void fill(Runner& runner, Session& session, const Memory& memory, RandomStream& random,
+          size_t count, uint32_t labels) {
+  for (uint32_t i = 0;; ++i) {
+    const Text more = random_text(random, count);
+    if (!session.append(more.tokens, i % labels).ok()) break;
+    compute(runner, session);
+    ASSERT_LE(memory.stats().resident_bytes, memory.budget_bytes()) << session.length();
+  }
+  EXPECT_LT(session.length(), session.context_max());
+}
+
+TEST_P(Windows, AdmissionCountsPagesOfFewTokensAndWhatPinsKeep) {
+  const model::Model& model = window_model(GetParam(), 2);
+  const model::KvLayout& layout = model.config().kv_layout(model::KvType::kF32);
+  const auto bytes = static_cast<uint64_t>(layout.full_bytes + layout.window_bytes);
+  RandomStream random(6, "admission");
+  ThreadPool pool(1);
+  Runner runner(model, pool);
+  {
+    Memory memory(model, {.budget_bytes = 41 * bytes});
+    Session session(model, {.memory = &memory});
+    fill(runner, session, memory, random, 1, 2);
+    EXPECT_GE(session.length(), 39);
+  }
+  Memory memory(model, {.budget_bytes = 44 * bytes});
+  Session session(model, {.context_max = 2000, .memory = &memory});
+  append_text(session, random_text(random, 40 * 32));
+  compute(runner, session, 200);
+  auto pin = memory.pin(session);
+  ASSERT_TRUE(pin.ok()) << pin.error().message;
+  fill(runner, session, memory, random, 32, 1);
+  EXPECT_GE(session.length(), 42 * 32);
+}
+
 // ---- who may share with whom
 
 std::shared_ptr<const model::AdapterSet> adapters(const model::Model& model, uint64_t seed,

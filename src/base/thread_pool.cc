@@ -62,8 +62,10 @@ struct ThreadPool::State {
   Call call = nullptr;
   void* context = nullptr;
   std::atomic<bool> stop{false};
+  // Written by all workers, so on a line where nothing else is.
   alignas(64) std::atomic<int64_t> counter{0};
-  int spins = kSpinsBeforeSleep;
+  // Written once, before the workers begin.
+  alignas(64) int spins = kSpinsBeforeSleep;
   std::unique_ptr<Seat[]> seats;  // [workers.size()]
   std::vector<std::thread> workers;
 

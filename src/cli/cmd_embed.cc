@@ -12,6 +12,7 @@
 #include "cli/model_options.h"
 #include "cli/npy.h"
 #include "cli/output.h"
+#include "engine/finite.h"
 #include "model/load_tokenizer.h"
 
 namespace geist::cli {
@@ -25,11 +26,11 @@ struct EmbedOptions {
   bool json = false;
 };
 
-Result<Vector> embed(const LoadedModel& loaded, engine::Runner& runner,
+Result<Vector> embed(const LoadedModel& loaded, engine::Runner& runner, int32_t context_max,
                      std::span<const text::TokenId> tokens) {
   const model::Config& config = loaded.model->config();
   if (tokens.empty()) return errorf("an empty line has no embedding for this model");
-  engine::Session session(*loaded.model, {});
+  engine::Session session(*loaded.model, {.context_max = context_max});
   if (Status status = session.append(tokens); !status) return status.error();
   Vector rows;
   rows.reserve(tokens.size() * static_cast<size_t>(config.embedding_length));
@@ -43,6 +44,7 @@ Result<Vector> embed(const LoadedModel& loaded, engine::Runner& runner,
   while (session.pending() > 0) runner.pass(session, pass);
   Vector out(static_cast<size_t>(config.embedding_length));
   model::pool_embedding(*loaded.model, rows, out.data());
+  GEIST_TRY(engine::check_finite(out));
   return out;
 }
 
@@ -65,7 +67,7 @@ Result<std::vector<Vector>> embed_input(const EmbedOptions& options, const Loade
   engine::Runner runner(*loaded.model, *loaded.pool);
   std::vector<Vector> vectors;
   for (const std::string& line : lines_of(*text)) {
-    auto vector = embed(loaded, runner, tokenizer->encode(line));
+    auto vector = embed(loaded, runner, options.model.context_max, tokenizer->encode(line));
     if (!vector.ok()) {
       return errorf("line %zu: %s", vectors.size() + 1, vector.error().message.c_str());
     }
@@ -106,7 +108,7 @@ Status run(const EmbedOptions& options, std::span<const text::TokenId> tokens) {
   const int64_t width = loaded->model->config().embedding_length;
   if (!tokens.empty()) {  // exact ids, one vector
     engine::Runner runner(*loaded->model, *loaded->pool);
-    auto vector = embed(*loaded, runner, tokens);
+    auto vector = embed(*loaded, runner, options.model.context_max, tokens);
     if (!vector.ok()) return vector.error();
     return write_npy(options.out, {&*vector, 1}, {width});
   }
@@ -139,6 +141,7 @@ Command embed_command() {
           [](CLI::App& app) -> std::function<int()> {
             auto options = std::make_shared<EmbedOptions>();
             add_model_options(app, options->model);
+            add_context_option(app, options->model);
             app.add_flag("--json", options->json, "one JSON array with an array for each line");
             app.add_option("--tokens", options->tokens,
                            "token ids with commas between, instead of text");

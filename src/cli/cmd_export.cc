@@ -1,6 +1,4 @@
 // geist export: a mind to carry on a stick. The two files, and three lines about them.
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <memory>
@@ -27,20 +25,6 @@ constexpr std::string_view kReadme =
     "A large language model in two files: model.gguf holds its parameters, geist.c runs it.\n"
     "Build: cc -O2 geist.c -o g   (any C11 compiler, no other library; -march=native is faster)\n"
     "Run: ./g model.gguf \"Once upon a time\"   (--seed 1 draws at random, -n 100 stops earlier)\n";
-
-// Another name for the same file, if the file system can; false where it has to be copied.
-bool link_file(const std::string& from, const std::string& to) {
-  std::error_code failed;
-  const std::string temporary = to + ".tmp." + std::to_string(::getpid());
-  fs::create_hard_link(fs::canonical(from, failed), temporary, failed);
-  if (failed) return false;
-  fs::rename(temporary, to, failed);
-  if (failed) fs::remove(temporary, failed);
-  // Renaming onto another link of the same file does nothing, and leaves both names.
-  std::error_code ignored;
-  fs::remove(temporary, ignored);
-  return !failed;
-}
 
 std::string first_line(const std::string& path) {
   const auto text = read_file(path, size_t{1} << 24);
@@ -125,7 +109,7 @@ Status export_model(const ExportOptions& options) {
   GEIST_TRY(write_file((folder / "README").string(), kReadme));
   GEIST_TRY(write_file((folder / "geist.c").string(), run_file_source()));
   if (same) return {};
-  if (one_file) return link_file(path, target) ? Status() : write_model(file, target);
+  if (one_file) return write_model(file, target);  // a link would change with what it was made from
   fs::rename(staged, target, failed);
   if (failed) return errorf("%s: cannot be written: %s", target.c_str(), failed.message().c_str());
   return {};

@@ -11,6 +11,7 @@
 #include "cli/npy.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "engine/finite.h"
 
 namespace geist::cli {
 namespace {
@@ -44,6 +45,7 @@ Status write_logits(const LogitsOptions& options, std::span<const text::TokenId>
   const engine::PassOptions pass{
       .tokens_max = options.chunk,
       .on_row = [&](const engine::Session&, int32_t, std::span<const float> row) {
+        if (written.ok()) written = engine::check_finite(row);
         if (written.ok()) written = npy->append(row);
       }};
   while (session.pending() > 0 && written.ok()) {

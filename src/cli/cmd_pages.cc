@@ -4,19 +4,29 @@
 #include <cstdint>
 #include <cstdio>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "cli/command.h"
 #include "cli/output.h"
 #include "cli/prompt_cache.h"
+#include "engine/page_store.h"
 
 namespace geist::cli {
 namespace {
 
 struct PagesOptions {
   std::string action = "list", folder;
+  bool json = false;
 };
+
+using Json = nlohmann::ordered_json;
+
+int print(const Json& json) {
+  const Status status = write_output(json.dump(2) + "\n");
+  return status.ok() ? kDone : fail(status.error());
+}
 
 struct Sum {
   uint64_t pages = 0, bytes = 0, tokens = 0;
@@ -27,7 +37,7 @@ struct Sum {
   }
 };
 
-int list(engine::PageStore& store, const std::string& folder) {
+int list(engine::PageStore& store, const std::string& folder, bool json) {
   Sum sum;
   uint64_t damaged = 0, beginnings = 0;
   int32_t longest = 0;
@@ -40,6 +50,14 @@ int list(engine::PageStore& store, const std::string& folder) {
     beginnings += record->first_pos == 0 ? 1 : 0;
     longest = std::max(longest, record->first_pos + static_cast<int32_t>(record->tokens.size()));
   });
+  if (json)
+    return print(Json{{"folder", folder},
+                      {"pages", sum.pages},
+                      {"tokens", sum.tokens},
+                      {"bytes", sum.bytes},
+                      {"beginnings", beginnings},
+                      {"longest_tokens", longest},
+                      {"damaged", damaged}});
   std::printf("%s: %llu pages of %llu tokens, %s; %llu beginnings, the longest text %d tokens\n",
               folder.c_str(), static_cast<unsigned long long>(sum.pages),
               static_cast<unsigned long long>(sum.tokens),
@@ -67,19 +85,24 @@ int run_pages(const PagesOptions& options) {
   auto opened = engine::PageStore::open(folder, {.bytes_max = UINT64_MAX});
   if (!opened.ok()) return fail(opened.error());
   engine::PageStore& store = **opened;
-  if (options.action == "list") return list(store, folder);
+  if (options.action == "list") return list(store, folder, options.json);
   if (!store.writable()) return fail(Error{store.warning()});
-  const auto all = static_cast<unsigned long long>(store.stats().pages);
+  const uint64_t all = store.stats().pages;
   const bool check = options.action == "check";
-  const auto removed = static_cast<unsigned long long>(remove_pages(
+  const uint64_t removed = remove_pages(
       store, check,
-      [&](const Result<engine::PageRecord>& record) { return !check || !record.ok(); }));
-  if (check) {
-    std::printf("%s: %llu pages, %llu of them damaged and removed\n", folder.c_str(), all, removed);
-    return removed == 0 ? kDone : kFailed;
+      [&](const Result<engine::PageRecord>& record) { return !check || !record.ok(); });
+  if (options.json) {
+    const int printed = print(Json{{"folder", folder}, {"pages", all}, {"removed", removed}});
+    if (printed != kDone) return printed;
+  } else if (check) {
+    std::printf("%s: %llu pages, %llu of them damaged and removed\n", folder.c_str(),
+                static_cast<unsigned long long>(all), static_cast<unsigned long long>(removed));
+  } else {
+    std::printf("%s: %llu pages removed\n", folder.c_str(),
+                static_cast<unsigned long long>(removed));
   }
-  std::printf("%s: %llu pages removed\n", folder.c_str(), removed);
-  return kDone;
+  return check && removed > 0 ? kFailed : kDone;
 }
 
 }  // namespace
@@ -97,6 +120,7 @@ Command pages_command() {
             app.add_option("--prompt-cache", options->folder,
                            "the folder (default: $GEIST_HOME/pages)")
                 ->envname("GEIST_PROMPT_CACHE");
+            app.add_flag("--json", options->json, "one JSON object");
             return [options] { return run_pages(*options); };
           }};
 }

@@ -14,6 +14,7 @@
 #include "cli/model_options.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "engine/finite.h"
 #include "engine/sampler.h"
 
 namespace geist::cli {
@@ -46,18 +47,21 @@ struct Score {
   }
 };
 
-void score_window(engine::Runner& runner, engine::Session& session, Score& score) {
+Status score_window(engine::Runner& runner, engine::Session& session, Score& score) {
   const int32_t length = session.length();
+  Status finite;
   const engine::PassOptions pass{
       .on_row =
           [&](const engine::Session& at, int32_t position, std::span<const float> row) {
             if (position + 1 < length) {
+              if (finite.ok()) finite = engine::check_finite(row);
               score.add(
                   -engine::log_probability(row, at.tokens()[static_cast<size_t>(position) + 1]));
             }
           },
       .row_from = length / 2};
-  while (session.pending() > 0) runner.pass(session, pass);
+  while (session.pending() > 0 && finite.ok()) runner.pass(session, pass);
+  return finite;
 }
 
 Result<Score> score_text(const PerplexityOptions& options, SpeakingModel& loaded,
@@ -86,7 +90,7 @@ Result<Score> score_text(const PerplexityOptions& options, SpeakingModel& loaded
         *loaded.model,
         {.context_max = options.window, .kv_type = loaded.kv_type, .adapters = loaded.adapters});
     if (Status status = session.append(part); !status) return status.error();
-    score_window(runner, session, score);
+    GEIST_TRY(score_window(runner, session, score));
     progress.update(static_cast<uint64_t>(i + 1) * window);
   }
   progress.finish();

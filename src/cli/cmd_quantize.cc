@@ -70,10 +70,13 @@ int run_quantize(const QuantizeOptions& options) {
     return usage("%s is not a type to quantise to; give one of %s", options.type.c_str(),
                  type_names().c_str());
   }
+  if (options.out == "-") return usage("a model goes to a file, not to standard output");
   const auto path = find_model(options.in);
   if (!path.ok()) return fail(path.error());
   const auto file = model::open_model_file(*path);
   if (!file.ok()) return fail(file.error());
+  if (Status status = refuse_overwriting(options.out, file->sources()); !status)
+    return fail(status.error());
   if (has_quantized_tensors(*file)) {
     note("%s is quantised already: the result keeps its errors and adds its own", path->c_str());
   }

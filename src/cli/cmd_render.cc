@@ -12,6 +12,7 @@
 #include "cli/output.h"
 #include "cli/store.h"
 #include "gguf/gguf.h"
+#include "model/hf_import.h"
 #include "model/load_tokenizer.h"
 #include "model/model.h"
 #include "text/chat_context.h"
@@ -20,7 +21,7 @@
 namespace geist::cli {
 namespace {
 
-constexpr size_t kTemplateBytesMax = size_t{16} << 20;
+constexpr size_t kTemplateBytesMax = size_t{16} << 20, kContextBytesMax = size_t{64} << 20;
 
 struct RenderOptions {
   std::string source;
@@ -35,7 +36,7 @@ struct Source {
 };
 
 Result<Source> load_model_template(const std::string& path) {
-  GEIST_ASSIGN(const gguf::File file, gguf::File::open(path));
+  GEIST_ASSIGN(const gguf::File file, model::open_model_file(path));
   GEIST_ASSIGN(const std::optional<std::string> text, model::load_chat_template(file.metadata()));
   if (!text) return Error{path + ": the model has no chat template"};
   GEIST_ASSIGN(const text::Tokenizer tokenizer, model::load_tokenizer(file.metadata()));
@@ -87,7 +88,7 @@ Result<std::string> render(const RenderOptions& options) {
   GEIST_ASSIGN(const Source source, load_source(options.source));
   const auto parsed = text::ChatTemplate::parse(source.text);
   if (!parsed.ok()) return Error{options.source + ": " + parsed.error().message};
-  GEIST_ASSIGN(const std::string given, read_file("-"));
+  GEIST_ASSIGN(const std::string given, read_file("-", kContextBytesMax));
   std::string context = with_tokens(source, given);
   if (options.fold_system) {
     GEIST_ASSIGN(context, text::fold_system_message(*parsed, context));
@@ -112,8 +113,9 @@ Command render_command() {
       "geist render tinyllama < context.json\ngeist render template.jinja --time 0 < context.json",
       [](CLI::App& app) -> std::function<int()> {
         auto options = std::make_shared<RenderOptions>();
-        app.add_option("model", options->source,
-                       "a .jinja file, a GGUF file or a name in the model store")
+        app.add_option(
+               "model", options->source,
+               "a .jinja file, a GGUF file, a Hugging Face folder or a name in the model store")
             ->required();
         app.add_option("--time", options->unix_time_s,
                        "what strftime_now sees, in seconds since 1970 (default: now; always UTC)");

@@ -36,12 +36,21 @@ train::Problem any_problem(Split split, RandomStream& random) {
                              random);
 }
 
-// Quizzes teach looking up faster than single questions do: docs/log.md.
+// Quizzes teach looking up faster than single questions do; sums are rare, since reinforcement
+// learning teaches them best: docs/log.md.
 train::Problem any_chat(Split split, RandomStream& random) {
+  using train::Skill;
+  constexpr Skill kAsked[] = {
+      Skill::kArithmetic,   Skill::kArithmetic,   Skill::kLookup,     Skill::kLookup,
+      Skill::kUnanswerable, Skill::kUnanswerable, Skill::kTool,       Skill::kTool,
+      Skill::kNoTool,       Skill::kNoTool,       Skill::kForm,       Skill::kForm,
+      Skill::kForm,         Skill::kSystem,       Skill::kSystem,     Skill::kSystem,
+      Skill::kFollowUp,     Skill::kFollowUp,     Skill::kToolResult, Skill::kToolResult};
   const uint64_t kind = random.next_below(12);
   if (kind < 3) return train::make_quiz(split, random);
   if (kind < 5) return train::make_tool_quiz(split, random);
-  return train::with_context(any_problem(split, random), split, random);
+  const Skill skill = kAsked[random.next_below(std::size(kAsked))];
+  return train::with_context(train::make_problem(skill, split, random), split, random);
 }
 
 void add_split(const Options& o, Split split, std::vector<Output>* files) {

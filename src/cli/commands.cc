@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -93,7 +94,12 @@ int run_program(int argc, const char* const* argv) {
     return usage_error(program, error);
   }
   for (const auto& [app, work] : configured) {
-    if (app->parsed()) return finish_output(work());
+    if (!app->parsed()) continue;
+    try {
+      return finish_output(work());
+    } catch (const std::bad_alloc&) {
+      return fail(errorf("not enough memory for this; give less at once, or free some"));
+    }
   }
   std::fputs(program.help().c_str(), stderr);
   return kUsage;

@@ -36,7 +36,15 @@ void handle(int signal) {
   }
   if (const TerminationHook* hook = g_hook.load(); signal == SIGTERM && hook != nullptr)
     hook->run(hook->context);
-  _exit(signal == SIGINT ? kInterrupted : 128 + signal);
+  _exit(signal == SIGINT ? kInterrupted : signal == SIGBUS ? kFailed : 128 + signal);
+}
+
+// A file that is read in place was cut short, or its disk does not give it.
+void handle_lost_page(int) {
+  constexpr char kLine[] =
+      "geist: a file that is in use was cut short or cannot be read any more; get it again\n";
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, kLine, sizeof kLine - 1);
+  handle(SIGBUS);
 }
 
 }  // namespace
@@ -48,6 +56,8 @@ void install_interrupt_handler() {
   action.sa_flags = SA_RESTART;
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+  action.sa_handler = handle_lost_page;
+  sigaction(SIGBUS, &action, nullptr);
   action.sa_handler = SIG_IGN;
   sigaction(SIGPIPE, &action, nullptr);
   sigaction(SIGXFSZ, &action, nullptr);

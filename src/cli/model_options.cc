@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/store.h"
 #include "model/hf_import.h"
@@ -120,6 +121,9 @@ Result<LoadedModel> load_model(const ModelOptions& options) {
   auto loaded_model = model::Model::load(std::move(*file), load);
   if (!loaded_model.ok()) return loaded_model.error();
   loaded.model = std::move(*loaded_model);
+  if (const int64_t unpacked = loaded.model->unpacked_bytes(); unpacked > 0)
+    note("no memory to pack %s of the weights: they are read as the file has them, more slowly",
+         human_bytes(static_cast<double>(unpacked)).c_str());
   if (Status status = load_adapters(options, loaded); !status) return status.error();
   loaded.load_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return loaded;

@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "base/check.h"
+#include "base/checked.h"
 #include "cli/output.h"
 
 namespace geist::cli {
@@ -15,7 +16,9 @@ Result<NpyWriter> NpyWriter::create(const std::string& path, std::vector<int64_t
   int64_t values = 1;
   for (const int64_t extent : shape) {
     header += std::to_string(extent) + ", ";
-    values *= extent;
+    const auto product = checked_mul(values, extent);
+    if (!product) return errorf("%s: too many numbers for one file", path.c_str());
+    values = *product;
   }
   if (shape.size() > 1) header.resize(header.size() - 2);  // "(3, 4)" but "(3, )"
   header += "), }";

@@ -174,6 +174,10 @@ Result<SamplerOptions> finish_sampler_options(const SamplerFlags& flags,
   for (const std::string& text : flags.logit_bias) {
     if (Status status = add_logit_bias(text, options); !status) return status.error();
   }
+  for (const auto& [id, bias] : options.logit_bias)
+    if (id < 0 || id >= tokenizer.size())
+      return errorf("--logit-bias %d%+g: the model has tokens 0 to %d", id, double{bias},
+                    tokenizer.size() - 1);
   if (options.dry_multiplier > 0) {
     options.dry_breakers = engine::dry_breakers(
         tokenizer, flags.dry_breakers.empty() ? usual_dry_breakers() : flags.dry_breakers);

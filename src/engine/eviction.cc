@@ -6,6 +6,8 @@
 //
 // Pages go to the store when reading is the cheaper way back, and are dropped otherwise.
 #include <algorithm>
+#include <functional>
+#include <unordered_set>
 
 #include "engine/memory.h"
 #include "engine/page_bytes.h"
@@ -19,6 +21,8 @@ double read_rate(const PageStore& store) {
   const double measured = store.stats().read_bytes_per_s;
   return measured > 0 ? measured : kReadGuess;
 }
+
+bool is_behind(const PageNodePtr& a, const PageNodePtr& b) { return a->index > b->index; }
 
 }  // namespace
 
@@ -104,28 +108,43 @@ bool Memory::make_room_for_copy(Lock& lock, PageNode& node) {
   return made;
 }
 
+std::vector<PageNodePtr> Memory::with_ancestors(const std::vector<PageNodePtr>& nodes) {
+  std::vector<PageNodePtr> line;
+  std::unordered_set<const PageNode*> seen;
+  for (PageNodePtr node : nodes)
+    for (; node && seen.insert(node.get()).second; node = node->parent) line.push_back(node);
+  std::sort(line.begin(), line.end(), is_behind);
+  return line;
+}
+
 // Writes pages without the lock, holding them meanwhile. Returns how many are in the store.
-int32_t Memory::save_nodes(Lock& lock, const std::vector<PageNodePtr>& nodes) {
+//
+// Where the store is too small for a text, the end of it is what must go: the pages before count as
+// used now, and the last page is written first.
+int32_t Memory::save_nodes(Lock& lock, std::vector<PageNodePtr> nodes) {
+  std::sort(nodes.begin(), nodes.end(), is_behind);
   ++holds_;
   std::vector<std::shared_ptr<model::Page>> pages;
   for (const PageNodePtr& node : nodes) {
     ++node->in_use;
     pages.push_back(node->page);
   }
+  const std::vector<PageNodePtr> line = with_ancestors(nodes);
   lock.unlock();
-  int32_t saved = 0;
-  for (size_t i = 0; i < nodes.size(); ++i) {
-    const bool whole = pages[i] && is_whole(layout(), *pages[i]);
-    const bool there = whole ? store_->write(page_record(layout(), *nodes[i], *pages[i]))
-                             : store_->contains(*nodes[i]->name);
-    saved += there ? 1 : 0;
-  }
+  const int64_t use = store_->begin_use();
+  for (const PageNodePtr& node : line) store_->renew(*node->name, node->first_pos, use);
+  for (size_t i = 0; i < nodes.size(); ++i)
+    if (pages[i] && is_whole(layout(), *pages[i]))
+      store_->write(page_record(layout(), *nodes[i], *pages[i]), use);
+  const auto saved = std::count_if(nodes.begin(), nodes.end(), [&](const PageNodePtr& node) {
+    return store_->contains(*node->name);
+  });
   pages.clear();
   lock.lock();
   for (const PageNodePtr& node : nodes) --node->in_use;
   --holds_;
   released_.notify_all();
-  return saved;
+  return static_cast<int32_t>(saved);
 }
 
 void Memory::list_open(const PageNodePtr& node) {
@@ -136,12 +155,16 @@ void Memory::list_open(const PageNodePtr& node) {
   open_.push_back(node);
 }
 
-// Forgets nodes that have no page and that no session and no other node knows.
+// Forgets nodes that have no page and that no session and no other node knows; the last of a
+// timeline first, since each knows the one before it.
 void Memory::sweep() {
   if (tree_.size() < 2 * swept_) return;
-  std::erase_if(tree_, [](const auto& entry) {
-    return !entry.second->page && entry.second.use_count() == 1;
-  });
+  std::vector<std::pair<int32_t, PageName>> idle;
+  for (const auto& [name, node] : tree_)
+    if (!node->page) idle.emplace_back(node->index, name);
+  std::sort(idle.begin(), idle.end(), std::greater<>());
+  for (const auto& [index, name] : idle)
+    if (const auto found = tree_.find(name); found->second.use_count() == 1) tree_.erase(found);
   swept_ = std::max<size_t>(tree_.size(), 64);
 }
 

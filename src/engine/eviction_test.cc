@@ -113,5 +113,14 @@ TEST_F(Eviction, ForksThatAreCutBackStayWithinTheBudget) {
   }
 }
 
+TEST_F(Eviction, NodesOfEvictedTextsAreForgotten) {
+  Memory memory(tiny(), pages(10));
+  for (int i = 0; i < 200; ++i) {
+    computed(memory, random_text(random_, 200));  // 6 complete pages
+    EXPECT_LE(memory.stats().pages_known, 2 * 64u) << i;
+  }
+  EXPECT_GT(memory.stats().pages_evicted, 1000u);
+}
+
 }  // namespace
 }  // namespace geist::engine

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/unicode.h"
+#include "engine/finite.h"
 
 namespace geist::engine {
 
@@ -106,6 +107,7 @@ int32_t Generation::draft_room() const {
 Result<GenerationStep> Generation::draw() {
   GenerationStep step;
   const std::span<const float> logits = lookahead_.active() ? lookahead_.row() : session_->logits();
+  GEIST_TRY(check_finite(logits));
   step.token = sampler_->sample(logits);
   if (options_.log_probabilities) {
     step.log_probability = log_probability(logits, step.token);

@@ -86,6 +86,31 @@ TEST(Generation, AModelThatLooksBothWaysIsRefused) {
   EXPECT_NE(step.error().message.find("embedding model"), std::string::npos);
 }
 
+// A token drawn of NaN would look like any other.
+TEST(Generation, NumbersThatAreNotFiniteEndIt) {
+  const gguf::File file = testing::tiny_model();
+  std::vector<gguf::Tensor> tensors(file.tensors().begin(), file.tensors().end());
+  std::vector<float> norm;
+  for (gguf::Tensor& tensor : tensors) {
+    if (tensor.name != "output_norm.weight") continue;
+    norm.assign(static_cast<size_t>(tensor.elements()), NAN);
+    tensor.data = std::as_bytes(std::span(norm));
+  }
+  ASSERT_FALSE(norm.empty());
+  const auto model =
+      model::Model::load(gguf::File::assemble(file.metadata(), tensors, nullptr, "tiny"));
+  ASSERT_TRUE(model.ok()) << model.error().message;
+  ThreadPool pool(1);
+  Runner runner(**model, pool);
+  Session session(**model, {});
+  ASSERT_TRUE(session.append(Tokens{1, 2, 3}).ok());
+  Sampler sampler({});
+  Generation generation(session, runner, sampler, fixture().tokenizer, {.tokens_max = 2});
+  const auto step = generation.step();
+  ASSERT_FALSE(step.ok());
+  EXPECT_NE(step.error().message.find("not finite"), std::string::npos);
+}
+
 TEST(Generation, StopsAtTheLength) {
   const Generated run = generate("hello", seeded(1), {.tokens_max = 20});
   EXPECT_EQ(run.stop, StopReason::kLength);

@@ -65,7 +65,10 @@ void Memory::Claim::set(uint64_t bytes) {
 Status Memory::admit(const Session& session, uint64_t needed, int64_t tokens) {
   const Lock lock(mutex_);
   uint64_t free = budget_ - std::min(budget_, pinned_bytes_);
-  if (needed > free) free += own_pinned_bytes(session);
+  if (const uint64_t own = pinned_bytes_ > 0 ? own_pinned_pages(session) : 0; own > 0) {
+    free += own * page_bytes_;
+    needed = with_pinned(session, needed, own);
+  }
   if (needed <= free) return {};
   return errorf(
       "%lld tokens would need %.1f MB for keys and values; %.1f MB are free in the %.1f MB given "
@@ -75,11 +78,18 @@ Status Memory::admit(const Session& session, uint64_t needed, int64_t tokens) {
       megabytes(pinned_bytes_));
 }
 
-uint64_t Memory::own_pinned_bytes(const Session& session) const {
-  uint64_t bytes = 0;
+uint64_t Memory::own_pinned_pages(const Session& session) const {
+  uint64_t pages = 0;
   for (const PageNode* node = session.tail_.get(); node != nullptr; node = node->parent.get())
-    if (node->pins > 0) bytes += page_bytes_;
-  return bytes;
+    if (node->pins > 0) ++pages;
+  return pages;
+}
+
+// What a session needs when so many of its pages are pinned: these keep their window parts.
+uint64_t Memory::with_pinned(const Session& session, uint64_t needed, uint64_t pinned) const {
+  const uint64_t pages = session.pages_with(session.pending_.size());
+  return std::min(needed + pinned * static_cast<uint64_t>(layout().window_bytes),
+                  session_bytes(layout(), pages, pages));
 }
 
 bool Memory::hold(Session& session, int32_t count, int32_t adopt_end, bool wait, Hold& out) {
@@ -98,13 +108,22 @@ bool Memory::hold(Session& session, int32_t count, int32_t adopt_end, bool wait,
     out.count = std::min(count, session.pending());
     if (find_room(lock, session, missing, wait, out)) {
       out.reserved = Charge(resident_, missing + new_bytes(session, out.count));
-      if (missing == 0 || restore(lock, out, session.computed())) {
+      const PageNodePtr lost = missing == 0 ? nullptr : restore(lock, out, session.computed());
+      if (!lost) {
         for (const PageNodePtr& node : out.nodes) out.pages.push_back(node->page);
         return true;
       }
-      let_go(out);  // a page in the store was damaged: it is computed again
+      // A page in the store was damaged or cannot be read: it is computed again, and so is all that
+      // follows it, or what can never be read would be looked for for ever.
+      let_go(out);
+      released_.notify_all();
+      adopt_end = std::min(adopt_end, lost->first_pos);
+      stats_.pages_lost += static_cast<uint64_t>(session.tail_->index - lost->index + 1);
+      session.give_up(lost);
       continue;
     }
+    // Tells nobody: those who wait saw nothing of this attempt (where it let go of the lock, they
+    // were told then), and two would wake each other for ever.
     let_go(out);
     if (!wait) return false;
     released_.wait(lock);
@@ -115,6 +134,7 @@ bool Memory::hold(Session& session, int32_t count, int32_t adopt_end, bool wait,
 uint64_t Memory::grab(Session& session, Hold& hold) {
   hold.nodes = chain_of(session.tail_);
   ++holds_;
+  hold.held = true;
   uint64_t missing = 0;
   for (const PageNodePtr& node : hold.nodes) {
     ++node->in_use;
@@ -161,17 +181,18 @@ void Memory::drop_expired(const Hold& hold, int32_t next_pos) {
 }
 
 void Memory::let_go(Hold& hold) {
+  if (!std::exchange(hold.held, false)) return;
   for (const PageNodePtr& node : hold.nodes) --node->in_use;
   --holds_;
   hold.nodes.clear();
   hold.pages.clear();
   hold.reserved = {};
-  released_.notify_all();
 }
 
 void Memory::release(Hold& hold) {
   const Lock lock(mutex_);
   let_go(hold);
+  released_.notify_all();
 }
 
 // Gives up the pages from the first one on that is neither in memory nor in the store; those behind
@@ -285,15 +306,19 @@ PageNodePtr Memory::publish(const PageName& root, std::vector<PageNodePtr>& fill
   return before;
 }
 
-// Gets the pages that are missing out of the store. False when one was not there or damaged.
-bool Memory::restore(Lock& lock, Hold& hold, int32_t next_pos) {
+// Gets the pages that are missing out of the store. Returns the first that was not there, damaged
+// or unreadable, if any.
+PageNodePtr Memory::restore(Lock& lock, Hold& hold, int32_t next_pos) {
   std::vector<PageNodePtr> missing;
   for (const PageNodePtr& node : hold.nodes)
     if (!is_resident(*node, next_pos)) missing.push_back(node);
+  const std::vector<PageNodePtr> line = with_ancestors(missing);
   lock.unlock();
+  const int64_t use = store_->begin_use();
+  for (const PageNodePtr& node : line) store_->renew(*node->name, node->first_pos, use);
   std::vector<std::shared_ptr<model::Page>> pages;
   for (const PageNodePtr& node : missing) {
-    std::optional<StoredPage> stored = store_->read(*node->name);
+    std::optional<StoredPage> stored = store_->read(*node->name, use);
     if (!stored) break;
     pages.push_back(page_from(layout(), std::move(*stored)));
     if (pages.back()) continue;
@@ -308,7 +333,7 @@ bool Memory::restore(Lock& lock, Hold& hold, int32_t next_pos) {
     missing[i]->charge = hold.reserved.split(page_bytes_);
     ++stats_.pages_restored;
   }
-  return pages.size() == missing.size();
+  return pages.size() < missing.size() ? missing[pages.size()] : nullptr;
 }
 
 void Memory::measure(int64_t tokens, double depth_sum, double seconds) {
@@ -339,12 +364,13 @@ Result<Pin> Memory::pin(const Session& session) {
   GEIST_CHECK(session.memory_ == this);
   const Lock lock(mutex_);
   std::vector<PageNodePtr> nodes = chain_of(session.tail_);
-  const uint64_t more = nodes.size() * page_bytes_ - own_pinned_bytes(session);
+  const uint64_t more = (nodes.size() - own_pinned_pages(session)) * page_bytes_;
   // These pages are a part of what the session itself claims.
   std::multiset<uint64_t> others = claims_;
   const uint64_t own = session.claim_.bytes(), these = nodes.size() * page_bytes_;
   if (const auto claim = others.find(own); claim != others.end()) others.erase(claim);
-  uint64_t largest = own - std::min(own, these);
+  const uint64_t whole = with_pinned(session, own, nodes.size());
+  uint64_t largest = whole - std::min(whole, these);
   if (!others.empty()) largest = std::max(largest, *others.rbegin());
   const uint64_t needed = pinned_bytes_ + more + largest;
   if (needed > budget_)
@@ -393,6 +419,7 @@ Memory::Stats Memory::stats() const {
   Stats stats = stats_;
   stats.resident_bytes = resident_->load();
   stats.pinned_bytes = pinned_bytes_;
+  stats.pages_known = tree_.size();
   return stats;
 }
 

@@ -89,7 +89,8 @@ class Memory {
     uint64_t tokens_shared = 0;   // taken from pages in memory or in the store instead of computed
     uint64_t pages_restored = 0;  // read from the store
     uint64_t pages_evicted = 0;
-    uint64_t pages_lost = 0;  // to be computed again by a session that had them
+    uint64_t pages_known = 0;  // by name: those in memory, and those that others follow
+    uint64_t pages_lost = 0;   // to be computed again by a session that had them
   };
   Stats stats() const;
 
@@ -108,6 +109,7 @@ class Memory {
 
   // ---- for Runner: what a pass holds of a session
   struct Hold {
+    bool held = false;
     std::vector<PageNodePtr> nodes;
     std::vector<std::shared_ptr<model::Page>> pages;  // of the nodes
     int32_t count = 0;                                // tokens that there is room for
@@ -131,7 +133,7 @@ class Memory {
                    uint32_t label, const std::vector<text::TokenId>& tokens);
   PageNodePtr complete(const PageName& root, PageNodePtr node);
   void roll_back(Session& session);
-  bool restore(Lock& lock, Hold& hold, int32_t next_pos);
+  PageNodePtr restore(Lock& lock, Hold& hold, int32_t next_pos);
   bool make_room(Lock& lock, uint64_t bytes);
   bool make_room_for_copy(Lock& lock, PageNode& node);
   std::vector<PageNodePtr> victims(uint64_t bytes);
@@ -144,12 +146,15 @@ class Memory {
   void drop_expired(const Hold& hold, int32_t next_pos);
   static bool evictable(const PageNode& node);
   void let_go(Hold& hold);
-  int32_t save_nodes(Lock& lock, const std::vector<PageNodePtr>& nodes);
+  int32_t save_nodes(Lock& lock, std::vector<PageNodePtr> nodes);
+  // The nodes and all before them, those furthest behind first.
+  static std::vector<PageNodePtr> with_ancestors(const std::vector<PageNodePtr>& nodes);
   void evict(PageNode& node);
   void appraise(const PageNodePtr& tail);
   void list_open(const PageNodePtr& node);
   void sweep();
-  uint64_t own_pinned_bytes(const Session& session) const;
+  uint64_t own_pinned_pages(const Session& session) const;
+  uint64_t with_pinned(const Session& session, uint64_t needed, uint64_t pinned) const;
 
   const model::Model* model_;
   PageStore* store_;

@@ -5,8 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <stdexcept>
 #include <thread>
 
 #include "base/rng.h"
@@ -302,6 +306,164 @@ TEST(Memory, DemotedPagesComeBackAndDamagedOnesAreComputedAgain) {
   EXPECT_TRUE(same_bytes(session.logits(), alone(tiny(), text)));
   EXPECT_EQ(store->stats().pages_damaged, 1u);
   EXPECT_GT(memory.stats().pages_lost, 0u);
+}
+
+std::vector<fs::path> page_files(const Folder& folder) {
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder.path()))
+    if (entry.path().extension() == ".page") files.push_back(entry.path());
+  return files;
+}
+
+// Of a page that cannot be read nobody knows whether it is damaged: it is computed again, and its
+// file stays.
+TEST(Memory, PagesThatCannotBeReadAreComputedAgain) {
+  RandomStream random(13, "unreadable");
+  const Folder folder;
+  const auto store = open_store(folder);
+  Memory memory(
+      tiny(), {.budget_bytes = 100 * tiny_page_bytes(), .store = store.get(), .weights = kWeights});
+  ThreadPool pool(1);
+  Runner runner(tiny(), pool);
+  Text text = random_text(random, 100);
+  Session session(tiny(), {.memory = &memory});
+  append_text(session, text);
+  compute(runner, session);
+  ASSERT_EQ(memory.demote(session), 3);
+  for (const fs::path& file : page_files(folder)) {  // what even root cannot read as a file
+    fs::remove(file);
+    fs::create_directory(file);
+  }
+  text.tokens.push_back(3);
+  text.labels.push_back(0);
+  append_text(session, text, 100);
+  compute(runner, session);
+  EXPECT_TRUE(same_bytes(session.logits(), alone(tiny(), text)));
+  EXPECT_EQ(store->stats().pages_damaged, 0u);
+  EXPECT_EQ(memory.stats().pages_lost, 4u);
+  EXPECT_EQ(page_files(folder).size(), 3u);
+}
+
+// What was checked is what is used, whatever becomes of the file.
+TEST(Memory, RestoredPagesDoNotDependOnTheirFiles) {
+  RandomStream random(14, "spoilt");
+  const Folder folder;
+  const auto store = open_store(folder);
+  Memory memory(
+      tiny(), {.budget_bytes = 100 * tiny_page_bytes(), .store = store.get(), .weights = kWeights});
+  ThreadPool pool(1);
+  Runner runner(tiny(), pool);
+  Text text = random_text(random, 100);
+  Session session(tiny(), {.memory = &memory});
+  append_text(session, text);
+  compute(runner, session);
+  ASSERT_EQ(memory.demote(session), 3);
+  memory.prefetch(session);
+  ASSERT_EQ(memory.stats().pages_restored, 3u);
+  for (const bool cut : {false, true}) {
+    for (const fs::path& file : page_files(folder)) {
+      const std::string noise(fs::file_size(file), 'x');
+      std::fstream(file, std::ios::in | std::ios::out | std::ios::binary) << noise;
+      if (cut) fs::resize_file(file, 0);
+    }
+    text.tokens.push_back(3);
+    text.labels.push_back(0);
+    append_text(session, text, text.tokens.size() - 1);
+    compute(runner, session);
+    EXPECT_TRUE(same_bytes(session.logits(), alone(tiny(), text))) << cut;
+  }
+}
+
+// The end of a text is of no use without its beginning.
+TEST(Memory, ATextThatIsTooLargeForTheStoreKeepsItsBeginning) {
+  RandomStream random(15, "too large");
+  const Folder folder;
+  const Text text = random_text(random, 7 * 32 + 1), other = random_text(random, 3 * 32);
+  ThreadPool pool(1);
+  Runner runner(tiny(), pool);
+  uint64_t page_file_bytes = 0;
+  for (int round = 0; round < 4; ++round) {
+    const auto store = open_store(folder, round == 0 ? 1 << 30 : 4 * page_file_bytes);
+    Memory memory(
+        tiny(),
+        {.budget_bytes = 100 * tiny_page_bytes(), .store = store.get(), .weights = kWeights});
+    const Text& said = round == 0 ? other : text;
+    Session session(tiny(), {.memory = &memory});
+    append_text(session, said);
+    compute(runner, session);
+    EXPECT_TRUE(same_bytes(session.logits(), alone(tiny(), said)));
+    EXPECT_EQ(memory.stats().pages_restored, round < 2 ? 0u : 4u) << round;
+    EXPECT_EQ(memory.save(session), round == 0 ? 3 : 4) << round;
+    page_file_bytes = store->stats().bytes / store->stats().pages;
+  }
+}
+
+// A pass that a callback ends by throwing holds nothing, and what it computed is not lost.
+TEST(Memory, APassThatThrowsLeavesAllAsItShouldBe) {
+  RandomStream random(17, "throw");
+  Memory memory(tiny(), {.budget_bytes = 9 * tiny_page_bytes()});
+  ThreadPool pool(1);
+  Runner runner(tiny(), pool);
+  for (Memory* const of : {&memory, static_cast<Memory*>(nullptr)}) {
+    Text texts[] = {random_text(random, 40), random_text(random, 50)};
+    Session first(tiny(), {.memory = of}), second(tiny(), {.memory = of});
+    append_text(first, texts[0]);
+    append_text(second, texts[1]);
+    Session* const both[] = {&first, &second};
+    const PassOptions options{.on_row = [](const Session&, int32_t position, auto) {
+      if (position == 39) throw std::runtime_error("enough");
+    }};
+    EXPECT_THROW(runner.pass(both, options), std::runtime_error);
+    EXPECT_EQ(first.pending() + second.pending(), 0);
+    for (Session* session : both) {
+      Text& text = texts[session == &second];
+      text.tokens.push_back(3);
+      text.labels.push_back(0);
+      append_text(*session, text, text.tokens.size() - 1);
+      compute(runner, *session);
+      EXPECT_TRUE(same_bytes(session->logits(), alone(tiny(), text)));
+    }
+  }
+  // All of the budget is free for one.
+  const Text text = random_text(random, 250);
+  Session large(tiny(), {.memory = &memory});
+  append_text(large, text);
+  compute(runner, large);
+  EXPECT_TRUE(same_bytes(large.logits(), alone(tiny(), text)));
+}
+
+// Passes that wait for room sleep.
+TEST(Memory, WhoWaitsForRoomUsesNoProcessor) {
+  RandomStream random(16, "wait");
+  Memory memory(tiny(), {.budget_bytes = 7 * tiny_page_bytes()});
+  std::vector<Text> texts;
+  for (int i = 0; i < 3; ++i) texts.push_back(random_text(random, 120));
+  std::atomic<bool> holds = false, may_end = false;
+  const auto run = [&](size_t i) {
+    ThreadPool pool(1);
+    Runner runner(tiny(), pool);
+    Session session(tiny(), {.memory = &memory});
+    append_text(session, texts[i]);
+    const PassOptions options{.on_row = [&](const Session&, int32_t position, auto) {
+      if (i > 0 || position > 0) return;
+      holds = true;
+      while (!may_end) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }};
+    while (session.pending() > 0) runner.pass(session, options);
+    EXPECT_TRUE(same_bytes(session.logits(), alone(tiny(), texts[i])));
+  };
+  for (const Text& text : texts) alone(tiny(), text);
+  std::vector<std::thread> threads;
+  threads.emplace_back(run, 0);
+  while (!holds) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  const std::clock_t begin = std::clock();
+  threads.emplace_back(run, 1);
+  threads.emplace_back(run, 2);
+  std::this_thread::sleep_for(std::chrono::milliseconds(400));
+  const double cpu_s = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+  may_end = true;
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_LT(cpu_s, 0.15);
 }
 
 }  // namespace

@@ -3,19 +3,20 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/checked.h"
 #include "engine/session.h"
 
 namespace geist::engine {
 namespace {
 
-// Smaller pages are copied out of their file: a process has some 65,000 mappings at most.
-constexpr size_t kMappedBytesMin = 256 << 10;
-
 using Part = std::shared_ptr<std::byte[]>;
 
-Part part_of(const StoredPage& stored, std::span<const std::byte> bytes, bool mapped) {
+// A page of one part takes the file's bytes over; two parts are copied, since one may be given up
+// before the other.
+Part part_of(const StoredPage& stored, std::span<const std::byte> bytes) {
   if (bytes.empty()) return nullptr;
-  if (mapped) return Part(stored.file, const_cast<std::byte*>(bytes.data()));
+  if (bytes.size() == stored.record.full.size() + stored.record.window.size())
+    return Part(stored.bytes, stored.bytes.get() + (bytes.data() - stored.bytes.get()));
   Part part = model::allocate_part(static_cast<int64_t>(bytes.size()));
   std::memcpy(part.get(), bytes.data(), bytes.size());
   return part;
@@ -31,12 +32,15 @@ uint64_t page_bytes(const model::KvLayout& layout) {
   return static_cast<uint64_t>(layout.full_bytes + layout.window_bytes);
 }
 
-uint64_t session_bytes(const model::Config& config, model::KvType type, uint64_t pages) {
-  const uint64_t planned =
-      model::kv_bytes_planned(config, type, static_cast<int64_t>(pages) * kernels::kPageTokens,
-                              PassOptions().tokens_max + kRewindTokens);
-  const uint64_t copy = page_bytes(config.kv_layout(type));
-  return planned > UINT64_MAX - copy ? UINT64_MAX : planned + copy;
+uint64_t session_bytes(const model::KvLayout& layout, uint64_t pages, uint64_t window_pages) {
+  const auto full = checked_mul(pages + 1, static_cast<uint64_t>(layout.full_bytes));
+  const auto window = checked_mul(window_pages + 1, static_cast<uint64_t>(layout.window_bytes));
+  return full && window ? checked_add(*full, *window).value_or(UINT64_MAX) : UINT64_MAX;
+}
+
+int64_t live_tokens(const model::Config& config) {
+  return int64_t{config.sliding_window} + PassOptions().tokens_max + kRewindTokens +
+         2 * kernels::kPageTokens;
 }
 
 bool expired(const model::Config& config, const model::Page& page, int32_t next_pos) {
@@ -77,9 +81,8 @@ std::shared_ptr<model::Page> page_from(const model::KvLayout& layout, StoredPage
   page->count = static_cast<int32_t>(record.tokens.size());
   page->first_pos = record.first_pos;
   page->label = record.label;
-  page->read_only = stored.file->bytes().size() >= kMappedBytesMin;
-  page->full = part_of(stored, record.full, page->read_only);
-  page->window = part_of(stored, record.window, page->read_only);
+  page->full = part_of(stored, record.full);
+  page->window = part_of(stored, record.window);
   return page;
 }
 

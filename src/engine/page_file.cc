@@ -76,8 +76,9 @@ PageFileHeader encode_page_header(const PageRecord& record) {
   return {std::move(out), record.window.empty() ? 0 : padding_after(record.full.size())};
 }
 
-Result<PageRecord> parse_page_header(std::span<const std::byte> bytes) {
-  if (bytes.size() < kPageFileHeaderBytes) return errorf("the header of a page is cut short");
+Result<PageRecord> parse_page_header(std::span<const std::byte> bytes, uint64_t file_bytes) {
+  if (bytes.size() < kPageFileHeaderBytes || file_bytes < kPageFileHeaderBytes)
+    return errorf("the header of a page is cut short");
   if (std::memcmp(bytes.data(), kMagic, sizeof kMagic) != 0) return errorf("not a page file");
   const auto version = get<uint32_t>(bytes, 8);
   if (version != kVersion)
@@ -109,19 +110,19 @@ Result<PageRecord> parse_page_header(std::span<const std::byte> bytes) {
   const uint64_t padding = window == 0 ? 0 : padding_after(full);
   const auto front = checked_add(full, padding);
   const auto payload = front ? checked_add(*front, window) : front;
-  if (!payload || *payload != bytes.size() - kPageFileHeaderBytes)
-    return errorf("a page of %zu bytes should have %llu + %llu bytes of keys and values",
-                  bytes.size(), static_cast<unsigned long long>(full),
-                  static_cast<unsigned long long>(window));
-  record.full = bytes.subspan(kPageFileHeaderBytes, full);
-  record.window = bytes.subspan(kPageFileHeaderBytes + full + padding, window);
+  if (!payload || *payload != file_bytes - kPageFileHeaderBytes)
+    return errorf("a page of %llu bytes should have %llu + %llu bytes of keys and values",
+                  static_cast<unsigned long long>(file_bytes),
+                  static_cast<unsigned long long>(full), static_cast<unsigned long long>(window));
   return record;
 }
 
 Result<PageRecord> parse_page_file(std::span<const std::byte> bytes) {
-  GEIST_ASSIGN(PageRecord record, parse_page_header(bytes));
+  GEIST_ASSIGN(PageRecord record, parse_page_header(bytes, bytes.size()));
   if (get<Sha256Digest>(bytes, kPayloadDigestAt) != sha256(bytes.subspan(kPageFileHeaderBytes)))
     return errorf("the keys and values of a page are damaged");
+  record.full = bytes.subspan(kPageFileHeaderBytes, get<uint64_t>(bytes, 24));
+  record.window = bytes.last(get<uint64_t>(bytes, 32));
   return record;
 }
 

@@ -12,8 +12,9 @@
 //   296  zeros
 //   320  F bytes, zeros up to a multiple of 64, W bytes
 //
-// The payload begins at a multiple of 64 bytes, so a mapped file is used in place. Both checksums
-// and the name (which is a hash of the header's own fields) are verified before a byte is used.
+// The payload begins at a multiple of 64 bytes, so a file that was read into aligned memory is used
+// in place. Both checksums and the name (which is a hash of the header's own fields) are verified
+// before a byte is used.
 #pragma once
 
 #include <cstddef>
@@ -49,7 +50,8 @@ PageFileHeader encode_page_header(const PageRecord& record);
 // Reads and verifies everything. The record's spans point into bytes. An error says what is wrong.
 Result<PageRecord> parse_page_file(std::span<const std::byte> bytes);
 
-// The same without the payload's checksum: for lists.
-Result<PageRecord> parse_page_header(std::span<const std::byte> bytes);
+// The same of the first kPageFileHeaderBytes of a file of so many bytes: the record has no keys and
+// values.
+Result<PageRecord> parse_page_header(std::span<const std::byte> header, uint64_t file_bytes);
 
 }  // namespace geist::engine

@@ -74,6 +74,12 @@ struct PageNode {
   bool takes(uint32_t next_label) const { return !full() && label == next_label; }
   bool frozen() const { return name.has_value() || shared.load(); }
 
+  // Who shares a page shares those before it, but fork() marks the last one only: whoever leaves a
+  // page for the one before it, or for a copy of its own, passes the mark on.
+  void mark_parent() const {
+    if (parent && shared.load()) parent->shared.store(true);
+  }
+
   std::shared_ptr<PageNode> parent;
   int32_t index, first_pos;
   uint32_t label;

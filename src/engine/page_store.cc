@@ -11,7 +11,8 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
-#include <tuple>
+
+#include "model/page.h"
 
 namespace geist::engine {
 namespace {
@@ -19,6 +20,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kEnding = ".page";
+constexpr int64_t kUseStepNs = 1 << 20;
+constexpr int64_t kSecondsMax = INT64_MAX / 2'000'000'000;  // of a file's time that we believe
 
 class Descriptor {
  public:
@@ -53,6 +56,51 @@ std::optional<PageName> name_of_file(const std::string& file) {
     name[i] = static_cast<uint8_t>(value);
   }
   return name;
+}
+
+// The first bytes of a file: fewer where it ends. Nothing (and errno) when they cannot be read.
+std::optional<size_t> read_first(int fd, std::span<std::byte> out) {
+  size_t count = 0;
+  while (count < out.size()) {
+    const ssize_t got =
+        ::pread(fd, out.data() + count, out.size() - count, static_cast<off_t>(count));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return std::nullopt;
+    if (got == 0) break;
+    count += static_cast<size_t>(got);
+  }
+  return count;
+}
+
+// What a file holds.
+struct Contents {
+  bool readable = false;  // else it says nothing of the page
+  uint64_t file_bytes = 0;
+  std::shared_ptr<std::byte[]> bytes = nullptr;  // with the payload
+  Result<PageRecord> record = errorf("cannot be read");
+};
+
+Contents read_page(const std::string& path, bool payload) {
+  Contents out;
+  // O_NONBLOCK: opening a FIFO would wait for a writer.
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  struct stat info {};
+  if (file.get() < 0 || ::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode)) return out;
+  out.file_bytes = static_cast<uint64_t>(info.st_size);
+  std::byte header[kPageFileHeaderBytes];
+  std::optional<size_t> got = read_first(file.get(), header);
+  if (!got) return out;
+  auto record = parse_page_header(std::span(header).first(*got), out.file_bytes);
+  // A header that is right has the size of the file: so much is worth allocating.
+  if (payload && record.ok()) {
+    out.bytes = model::allocate_part(info.st_size);
+    got = read_first(file.get(), {out.bytes.get(), out.file_bytes});
+    if (!got) return out;
+    record = parse_page_file({out.bytes.get(), *got});
+  }
+  out.readable = true;
+  out.record = std::move(record);
+  return out;
 }
 
 bool write_all(int fd, std::span<const std::byte> bytes) {
@@ -132,10 +180,10 @@ void PageStore::scan() {
   std::error_code error;
   for (const auto& shelf : fs::directory_iterator(folder_, error))
     if (shelf.is_directory(error)) scan_shelf(shelf.path().string(), found);
-  std::sort(found.begin(), found.end(), [](const Found& a, const Found& b) {
-    return std::tie(a.modified_ns, a.name) < std::tie(b.modified_ns, b.name);
-  });
-  for (const Found& page : found) add(page.name, page.bytes);
+  for (const Found& page : found) {
+    add(page.name, page.bytes, page.modified_ns);
+    last_use_ = std::max(last_use_, page.modified_ns);
+  }
   if (lock_ >= 0) make_room(0);
 }
 
@@ -150,25 +198,48 @@ void PageStore::scan_shelf(const std::string& shelf, std::vector<Found>& found) 
     struct stat info {};
     const auto name = name_of_file(file);
     if (!name || ::stat(entry.path().c_str(), &info) != 0 || !S_ISREG(info.st_mode)) continue;
-    found.push_back({int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec, *name,
+    const int64_t seconds = std::clamp<int64_t>(info.st_mtim.tv_sec, 0, kSecondsMax);
+    found.push_back({seconds * 1'000'000'000 + info.st_mtim.tv_nsec, *name,
                      static_cast<uint64_t>(info.st_size)});
   }
 }
 
-void PageStore::add(const PageName& name, uint64_t bytes) {
-  const Entry entry{bytes, ++clock_};
-  if (!entries_.emplace(name, entry).second) return;
-  by_use_.emplace(entry.used, name);
+// In steps that are longer than a text, so that no page of a use is older than one of the use
+// before, and onwards even when the clock of the system goes back.
+int64_t PageStore::next_use() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const int64_t now_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
+  return last_use_ = std::max(now_ns, last_use_ + kUseStepNs);
+}
+
+int64_t PageStore::begin_use() {
+  const std::lock_guard lock(mutex_);
+  return next_use();
+}
+
+void PageStore::add(const PageName& name, uint64_t bytes, int64_t used) {
+  if (!entries_.emplace(name, Entry{bytes, used}).second) return;
+  by_use_.emplace(used, name);
   stats_.bytes += bytes;
   ++stats_.pages;
 }
 
-void PageStore::touch(const PageName& name) {
+void PageStore::touch(const PageName& name, int32_t first_pos, int64_t use) {
   const auto found = entries_.find(name);
-  if (found == entries_.end()) return;
+  const int64_t used = (use != 0 ? use : next_use()) - std::min(int64_t{first_pos}, kUseStepNs - 1);
+  if (found == entries_.end() || found->second.used >= used) return;
   by_use_.erase({found->second.used, name});
-  found->second.used = ++clock_;
-  by_use_.emplace(found->second.used, name);
+  found->second.used = used;
+  by_use_.emplace(used, name);
+  if (lock_ < 0) return;
+  const struct timespec time { used / 1'000'000'000, used % 1'000'000'000 };
+  const struct timespec times[] = {time, time};
+  ::utimensat(AT_FDCWD, path(name).c_str(), times, 0);
+}
+
+void PageStore::renew(const PageName& name, int32_t first_pos, int64_t use) {
+  const std::lock_guard lock(mutex_);
+  touch(name, first_pos, use);
 }
 
 void PageStore::erase(const PageName& name) {
@@ -207,45 +278,34 @@ bool PageStore::contains(const PageName& name) const {
   return entries_.contains(name);
 }
 
-std::optional<StoredPage> PageStore::read(const PageName& name) {
+std::optional<StoredPage> PageStore::read(const PageName& name, int64_t use) {
   if (!contains(name)) return std::nullopt;
   const auto begin = std::chrono::steady_clock::now();
-  const std::string file = path(name);
-  auto mapped = MappedFile::open(file);
-  std::optional<StoredPage> page;
-  if (mapped.ok()) {
-    auto shared = std::make_shared<const MappedFile>(std::move(*mapped));
-    auto record = parse_page_file(shared->bytes());
-    if (record.ok() && record->name == name)
-      page = StoredPage{std::move(shared), std::move(*record)};
-  }
+  Contents page = read_page(path(name), true);
+  const bool good = page.readable && page.record.ok() && page.record->name == name;
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   const std::lock_guard lock(mutex_);
-  if (!page && mapped.ok()) {
+  if (!good && page.readable) {
     ++stats_.pages_damaged;
     erase(name);
-    return page;
+  } else if (!good) {  // removed meanwhile; or it cannot be read now, which is no damage
+    forget(name);
   }
-  if (!page) {  // removed meanwhile; or it cannot be mapped now, which is no damage
-    if (::access(file.c_str(), F_OK) != 0)
-      forget(name);  // another thread may have written it since
-    return page;
-  }
-  if (lock_ >= 0) ::utimensat(AT_FDCWD, file.c_str(), nullptr, 0);
-  touch(name);
+  if (!good) return std::nullopt;
+  touch(name, page.record->first_pos, use);
   ++stats_.pages_read;
   read_s_ += seconds;
-  read_bytes_ += static_cast<double>(page->file->bytes().size());
-  return page;
+  read_bytes_ += static_cast<double>(page.file_bytes);
+  return StoredPage{std::move(page.bytes), std::move(*page.record)};
 }
 
-bool PageStore::write(const PageRecord& record) {
+bool PageStore::write(const PageRecord& record, int64_t use) {
   const uint64_t bytes = page_file_bytes(record);
   {
     const std::lock_guard lock(mutex_);
     if (entries_.contains(record.name)) {
-      touch(record.name);
+      touch(record.name, record.first_pos, use);
       return true;
     }
     if (lock_ < 0 || !warning_.empty() || bytes > options_.bytes_max) return false;
@@ -260,11 +320,12 @@ bool PageStore::write(const PageRecord& record) {
   const std::lock_guard lock(mutex_);
   if (!temporary.empty() && entries_.contains(record.name)) {
     ::unlink(temporary.c_str());
-    touch(record.name);
+    touch(record.name, record.first_pos, use);
     return true;
   }
   if (!temporary.empty() && ::rename(temporary.c_str(), file.c_str()) == 0) {
-    add(record.name, bytes);
+    add(record.name, bytes, 0);
+    touch(record.name, record.first_pos, use);
     ++stats_.pages_written;
     make_room(0);  // others wrote at the same time
     return true;
@@ -300,15 +361,10 @@ void PageStore::visit(
     for (const auto& [used, name] : by_use_) names.push_back(name);
   }
   for (const PageName& name : names) {
-    const auto mapped = MappedFile::open(path(name));
-    if (!mapped.ok()) {
-      f(name, 0, mapped.error());
-      continue;
-    }
-    auto record = verify ? parse_page_file(mapped->bytes()) : parse_page_header(mapped->bytes());
-    if (record.ok() && record->name != name)
-      record = errorf("the file bears the name of another page");
-    f(name, mapped->bytes().size(), record);
+    Contents page = read_page(path(name), verify);
+    if (page.record.ok() && page.record->name != name)
+      page.record = errorf("the file bears the name of another page");
+    f(name, page.file_bytes, page.record);
   }
 }
 

@@ -5,9 +5,12 @@
 //
 // The file system is the allocator and the index. A page is written under a temporary name and
 // renamed, so a process that dies leaves a page or none; what a lost power cord leaves is found by
-// the checksums, which are verified before the first use of a page in a process. Removing a page
-// that is mapped is safe: the mapping keeps its bytes. When the folder outgrows its limit the pages
-// used longest ago (by modification time, which reading renews) are removed.
+// the checksums. A page is read into memory and what was read is checked, not mapped: so what was
+// checked is what is used, whatever becomes of the file, and a file cut short is no signal.
+//
+// When the folder outgrows its limit the pages used longest ago are removed; the time is that of
+// modification, which a use renews. Pages are used together, as a timeline: of one use the first
+// page of the text counts as the latest, since without it the others are of no use.
 //
 // One process writes: a second one that opens the folder reads from it only. A write that fails
 // (disk full, no permission) ends writing and is reported once by warning(); reading goes on.
@@ -26,7 +29,6 @@
 #include <utility>
 #include <vector>
 
-#include "base/file.h"
 #include "base/result.h"
 #include "engine/page_file.h"
 
@@ -36,9 +38,9 @@ struct PageStoreOptions {
   uint64_t bytes_max = uint64_t{8} << 30;
 };
 
-// A page in its file: the record's spans live as long as `file`.
+// A page that was read: the record's spans point into `bytes`.
 struct StoredPage {
-  std::shared_ptr<const MappedFile> file;
+  std::shared_ptr<std::byte[]> bytes;
   PageRecord record;
 };
 
@@ -54,11 +56,16 @@ class PageStore {
   std::string warning() const;
 
   bool contains(const PageName& name) const;
-  // The page, verified. Nothing when it is not here; also when it was damaged: it is then removed.
-  std::optional<StoredPage> read(const PageName& name);
+  // Begins a use of pages together, for what follows; without one, a page is a use of its own.
+  int64_t begin_use();
+  // Counts a page that is here, at this position of its text, as used.
+  void renew(const PageName& name, int32_t first_pos, int64_t use);
+  // The page, verified. Nothing when it is not here; also when it was damaged (it is then removed)
+  // or cannot be read (it is then not here for this process, so that it is computed again).
+  std::optional<StoredPage> read(const PageName& name, int64_t use = 0);
   // Writes a page unless it is here already; removes old ones when the folder is too large. False
   // when it could not be written: see warning().
-  bool write(const PageRecord& record);
+  bool write(const PageRecord& record, int64_t use = 0);
   void remove(const PageName& name);
 
   struct Stats {
@@ -78,14 +85,15 @@ class PageStore {
   PageStore(std::string folder, PageStoreOptions options);
   struct Entry {
     uint64_t bytes;
-    int64_t used;  // order of use
+    int64_t used;  // nanoseconds since 1970, less the position: the file's modification time
   };
   struct Found;
   std::string path(const PageName& name) const;
   void scan();
   void scan_shelf(const std::string& shelf, std::vector<Found>& found);
-  void touch(const PageName& name);
-  void add(const PageName& name, uint64_t bytes);
+  int64_t next_use();
+  void touch(const PageName& name, int32_t first_pos, int64_t use);
+  void add(const PageName& name, uint64_t bytes, int64_t used);
   void erase(const PageName& name);   // with its file
   void forget(const PageName& name);  // not with its file
   void make_room(uint64_t bytes);
@@ -97,7 +105,7 @@ class PageStore {
   mutable std::mutex mutex_;  // guards what follows
   std::unordered_map<PageName, Entry, PageNameHash> entries_;
   std::set<std::pair<int64_t, PageName>> by_use_;
-  int64_t clock_ = 0;
+  int64_t last_use_ = 0;
   std::string warning_;
   Stats stats_;
   double read_s_ = 0, read_bytes_ = 0;

@@ -111,13 +111,21 @@ TEST(PageStore, TheOldestGoWhenTheFolderIsFull) {
   EXPECT_TRUE(smaller->contains(made_up(59).record.name));
 }
 
-TEST(PageStore, APageInUseKeepsItsBytesWhenItIsRemoved) {
+TEST(PageStore, APageInUseKeepsItsBytesWhateverBecomesOfItsFile) {
   const Folder folder;
   const auto store = open_store(folder);
   const MadeUpPage& page = made_up(7);
   ASSERT_TRUE(store->write(page.record));
   const auto read = store->read(page.record.name);
   ASSERT_TRUE(read.has_value());
+  for (const auto& entry : fs::recursive_directory_iterator(folder.path())) {
+    if (entry.path().extension() != ".page") continue;
+    std::fstream(entry.path(), std::ios::in | std::ios::out | std::ios::binary)
+        << std::string(entry.file_size(), 'x');
+    EXPECT_TRUE(same(read->record, page.record));
+    fs::resize_file(entry.path(), 0);
+    EXPECT_TRUE(same(read->record, page.record));
+  }
   store->remove(page.record.name);
   EXPECT_FALSE(store->read(page.record.name).has_value());
   EXPECT_EQ(bytes_on_disk(folder.path()), 0u);
@@ -333,6 +341,25 @@ TEST(WeightsDigest, DependsOnEveryWeightAndIsRemembered) {
   out.put('\x11');
   out.close();
   EXPECT_NE(digest, digest_of());
+}
+
+// A file that takes the place of the one that is mapped has no part in its digest, nor this in its.
+TEST(WeightsDigest, OfAFileThatWasReplacedIsNotRemembered) {
+  const Folder folder;
+  fs::create_directories(folder.path());
+  const std::string path = folder.path() + "/tiny.gguf";
+  ASSERT_TRUE(testing::write_tiny_model(path).ok());
+  ThreadPool pool(1);
+  const auto file = gguf::File::open(path);
+  ASSERT_TRUE(file.ok());
+  const Sha256Digest digest = weights_digest(*file, pool);
+  const std::string other = path + ".new";
+  fs::copy_file(path, other);
+  std::ofstream(other, std::ios::app) << std::string(64, '\0');
+  fs::rename(other, path);
+  EXPECT_EQ(cached_weights_digest(*file, folder.path(), pool), digest);
+  for (const auto& entry : fs::directory_iterator(folder.path()))
+    EXPECT_NE(entry.path().extension(), ".weights");
 }
 
 }  // namespace

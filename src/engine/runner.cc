@@ -2,6 +2,7 @@
 // pages that it filled.
 #include <algorithm>
 #include <chrono>
+#include <memory>
 #include <utility>
 
 #include "base/check.h"
@@ -23,6 +24,7 @@ using Clock = std::chrono::steady_clock;
 struct Runner::Share {
   Session* session;
   int32_t first_pos = 0, count = 0;
+  bool computed = false;
   int32_t rows = 0;  // the last `rows` of the tokens have one
   Memory::Hold hold = {};
   model::Sequence sequence = {};
@@ -99,6 +101,7 @@ void Runner::extend_run(Share& share, int32_t run, uint32_t label) {
   if (session.tail_ && session.tail_->takes(label)) {
     if (session.tail_->frozen()) {
       const PageNode& old = *session.tail_;
+      old.mark_parent();
       auto own = std::make_shared<PageNode>(old.parent, old.first_pos, old.label);
       own->tokens = old.tokens;
       sequence.pages.back() = std::make_shared<model::Page>(*old.page);  // reserve() copies
@@ -166,7 +169,10 @@ void Runner::deliver(Share& share, const float* rows, const PassOptions& options
 void Runner::finish(Share& share) {
   Session& session = *share.session;
   share.sequence.pages.clear();
-  if (session.memory_ == nullptr) return session.drop_expired();
+  if (session.memory_ == nullptr) {
+    share.filled.clear();
+    return session.drop_expired();
+  }
   session.tail_ = session.memory_->publish(session.root_, share.filled);
   session.memory_->release(share.hold);
 }
@@ -182,6 +188,20 @@ void Runner::measure(double seconds) {
   }
 }
 
+// What is left when a pass ends early: where it computed nothing the tokens wait again.
+void Runner::abandon() {
+  for (Share& share : shares_) {
+    share.sequence.pages.clear();
+    if (share.computed) {
+      finish(share);
+      continue;
+    }
+    if (!share.filled.empty()) share.session->give_up(share.filled.front());
+    if (share.session->memory_ != nullptr) share.session->memory_->release(share.hold);
+  }
+  shares_.clear();
+}
+
 int32_t Runner::pass(std::span<Session* const> sessions, const PassOptions& options) {
   const model::Config& config = model_->config();
   const bool logits = options.output == model::Output::kLogits;
@@ -191,6 +211,9 @@ int32_t Runner::pass(std::span<Session* const> sessions, const PassOptions& opti
     room = std::min(room, std::max<int64_t>(kRowBytesMax / (width * int64_t{sizeof(float)}), 1));
   }
   batch_.clear();
+  // A callback may throw, and memory may run out.
+  const std::unique_ptr<Runner, void (*)(Runner*)> ends(this,
+                                                        [](Runner* self) { self->abandon(); });
   for (Session* session : sessions) {
     if (session->pending() == 0) continue;
     if (room == 0) break;
@@ -205,13 +228,13 @@ int32_t Runner::pass(std::span<Session* const> sessions, const PassOptions& opti
   const auto begin = Clock::now();
   model_->forward(batch_, options.output, *workspace_, *pool_, rows_.data());
   measure(std::chrono::duration<double>(Clock::now() - begin).count());
+  for (Share& share : shares_) share.computed = true;
   const float* rows = rows_.data();
-  for (Share& share : shares_) {
-    deliver(share, rows, options);
-    rows += int64_t{share.rows} * width;
-    finish(share);
+  for (; !shares_.empty(); shares_.pop_front()) {
+    deliver(shares_.front(), rows, options);
+    rows += int64_t{shares_.front().rows} * width;
+    finish(shares_.front());
   }
-  shares_.clear();
   return static_cast<int32_t>(batch_.size());
 }
 

@@ -79,6 +79,39 @@ uint64_t Session::pages_with(size_t count) const {
   return pages;
 }
 
+// The most pages whose window parts exist at the same time. Pages that labels closed early hold
+// fewer tokens, so that more of them lie in a window.
+uint64_t Session::window_pages(uint64_t pages) const {
+  const model::Config& config = model_->config();
+  if (!config.causal || layout().window_bytes == 0 || length() <= live_tokens(config)) return pages;
+  if (pages == static_cast<uint64_t>((length() + kernels::kPageTokens - 1) / kernels::kPageTokens))
+    return static_cast<uint64_t>((live_tokens(config) + kernels::kPageTokens - 1) /
+                                 kernels::kPageTokens);
+  std::vector<int64_t> begins(pages);
+  for (const PageNode* node = tail_.get(); node != nullptr; node = node->parent.get())
+    begins[static_cast<size_t>(node->index)] = node->first_pos;
+  size_t known = tail_ ? static_cast<size_t>(tail_->index) + 1 : 0;
+  size_t room = tail_ ? size_t{kernels::kPageTokens} - tail_->tokens.size() : 0;
+  uint32_t label = tail_ ? tail_->label : 0;
+  for (size_t i = 0; i < pending_.size(); ++i, --room) {
+    if (room > 0 && pending_[i].label == label) continue;
+    begins[known++] = computed() + static_cast<int64_t>(i);
+    room = kernels::kPageTokens;
+    label = pending_[i].label;
+  }
+  size_t most = 0;
+  for (size_t first = 0, end = 0; end < known; most = std::max(most, end - first)) {
+    while (begins[end] - begins[first] >= live_tokens(config)) ++first;
+    ++end;
+  }
+  return most;
+}
+
+uint64_t Session::bytes_planned() const {
+  const uint64_t pages = pages_with(pending_.size());
+  return session_bytes(layout(), pages, window_pages(pages));
+}
+
 Status Session::append(std::span<const TokenId> tokens, uint32_t label) {
   const int32_t vocab_size = model_->config().vocab_size;
   for (const TokenId id : tokens) {
@@ -98,8 +131,7 @@ Status Session::append(std::span<const TokenId> tokens, uint32_t label) {
   if (tokens.empty()) return {};
   const size_t before = pending_.size();
   for (const TokenId id : tokens) pending_.push_back({id, label});
-  const uint64_t pages = pages_with(pending_.size());
-  const uint64_t bytes = session_bytes(model_->config(), kv_type_, pages);
+  const uint64_t bytes = bytes_planned();
   const Status status = memory_ != nullptr
                             ? memory_->admit(*this, bytes, total)
                             : check_machine(bytes - std::min(bytes, kv_bytes()), total);
@@ -125,8 +157,7 @@ void Session::truncate(int32_t new_length) {
   } else {
     pending_.resize(static_cast<size_t>(new_length - computed()));
   }
-  const uint64_t pages = pages_with(pending_.size());
-  claim_.set(pages == 0 ? 0 : session_bytes(model_->config(), kv_type_, pages));
+  claim_.set(length() == 0 ? 0 : bytes_planned());
 }
 
 void Session::cut(int32_t new_length) {
@@ -142,6 +173,7 @@ void Session::cut(int32_t new_length) {
     return;
   }
   if (tail_->frozen()) {
+    tail_->mark_parent();
     auto own = std::make_shared<PageNode>(tail_->parent, tail_->first_pos, tail_->label);
     own->tokens = tail_->tokens;
     own->page = std::make_shared<model::Page>(*tail_->page);  // copied when it is cleared, below
@@ -165,12 +197,19 @@ void Session::settle() {
   });
 }
 
-// Only of pages that no other session holds: they stand at the end of the timeline.
+// Only of pages that no other session holds: they stand at the end of the timeline. Who holds them
+// now is asked, not who ever did, so that what forks leave behind is given up too.
 void Session::drop_expired() {
   if (!model_->config().causal || layout().window_bytes == 0) return;
   const int32_t next_pos = std::max(0, computed() - kRewindTokens);
-  for (PageNode* node = tail_.get(); node != nullptr && !node->frozen(); node = node->parent.get())
-    if (expired(model_->config(), *node->page, next_pos)) node->page->window = nullptr;
+  for (PageNodePtr* node = &tail_; *node && node->use_count() == 1; node = &(*node)->parent) {
+    // use_count() orders nothing: giving up a reference comes after what a former holder read.
+    PageNodePtr(*node).reset();
+    std::shared_ptr<model::Page>& page = (*node)->page;
+    if (page->window == nullptr || !expired(model_->config(), *page, next_pos)) continue;
+    page = std::make_shared<model::Page>(*page);  // other nodes may share the header
+    page->window = nullptr;
+  }
 }
 
 void Session::give_up(const PageNodePtr& node) {
@@ -182,9 +221,8 @@ void Session::give_up(const PageNodePtr& node) {
   }
 }
 
-// Who shares a page shares those before it: fork() marks the last one only.
 void Session::step_back() {
-  if (tail_->parent && tail_->shared.load()) tail_->parent->shared.store(true);
+  tail_->mark_parent();
   tail_ = PageNodePtr(tail_->parent);
 }
 

@@ -102,7 +102,9 @@ class Session {
 
   int32_t computed() const { return tail_ ? tail_->end() : 0; }
   uint64_t pages_with(size_t count) const;  // pages once the first `count` of pending_ are computed
-  void cut(int32_t length);                 // of computed tokens
+  uint64_t window_pages(uint64_t pages) const;
+  uint64_t bytes_planned() const;  // that it and its pending tokens come to need at once
+  void cut(int32_t length);        // of computed tokens
   void step_back();
   void give_up(const PageNodePtr& node);  // makes the tokens from this page on pending again
   void take_page(PageNodePtr node);       // instead of computing the tokens it adds
@@ -180,6 +182,7 @@ class Runner {
   void queue(Share& share, const PassOptions& options);
   void deliver(Share& share, const float* rows, const PassOptions& options);
   void finish(Share& share);
+  void abandon();
   void measure(double seconds);
 
   const model::Model* model_;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <thread>
 
@@ -169,39 +170,84 @@ TEST(Session, ForkSharesPages) {
   EXPECT_TRUE(same_bytes(branch.logits(), logits_after(b)));
 }
 
-// Random programs of append, compute, fork and truncate over several timelines; each timeline's
-// logits must be those of a session that computed its tokens alone.
-TEST(Session, RandomProgramsEqualRecomputation) {
-  for (uint64_t seed = 0; seed < 20; ++seed) {
-    RandomStream random(seed, "programs");
-    ThreadPool pool(1);
-    Runner runner(tiny(), pool);
-    std::vector<Session> sessions;
-    sessions.emplace_back(tiny(), SessionOptions{});
-    for (int step = 0; step < 40; ++step) {
-      Session& session = sessions[random.next_below(sessions.size())];
-      const uint64_t action = random.next_below(10);
-      if (action < 5) {
-        const Status status = session.append(random_tokens(random, random.next_below(20)));
-        EXPECT_EQ(status.ok(), session.length() <= session.context_max());
-      } else if (action < 7) {
-        compute(runner, session, static_cast<int32_t>(1 + random.next_below(40)));
-      } else if (action < 8 && sessions.size() < 6) {
-        sessions.push_back(session.fork());
-      } else {
-        session.truncate(
-            static_cast<int32_t>(random.next_below(static_cast<uint64_t>(session.length()) + 1)));
-      }
+// A fork that copies its open page leaves those before it to the other one, too.
+TEST(Session, WhatAForkGoesBackToStaysAsItIsForTheOther) {
+  RandomStream random(9, "back");
+  ThreadPool pool(1);
+  Runner runner(tiny(), pool);
+  for (const bool copies_by_writing : {true, false}) {
+    Tokens text = random_tokens(random, 84);
+    Session trunk(tiny(), {});
+    ASSERT_TRUE(trunk.append(text).ok());
+    compute(runner, trunk);
+    Session branch = trunk.fork();
+    if (copies_by_writing) {
+      ASSERT_TRUE(trunk.append(1).ok());
+      compute(runner, trunk);
+    } else {
+      trunk.truncate(70);
     }
-    for (Session& session : sessions) {
-      if (session.length() == 0) continue;
-      if (session.pending() ==
-          0) {  // a cut-back session has no logits: compute its last token again
-        session.truncate(session.length() - 1);
-        ASSERT_TRUE(session.append(5).ok());
+    trunk.truncate(40);
+    ASSERT_TRUE(trunk.append(random_tokens(random, 9)).ok());
+    compute(runner, trunk);
+    EXPECT_TRUE(std::equal(text.begin(), text.end(), branch.tokens().begin()));
+    text.push_back(2);
+    ASSERT_TRUE(branch.append(2).ok());
+    compute(runner, branch);
+    EXPECT_TRUE(same_bytes(branch.logits(), logits_after(text)));
+  }
+}
+
+// A timeline and the tokens that it should hold, kept apart from it.
+struct Kept {
+  Session session;
+  Tokens text;
+  void append(const Tokens& more) {
+    const bool fits = text.size() + more.size() <= size_t{testing::kTinyContext};
+    EXPECT_EQ(session.append(more).ok(), fits);
+    if (fits) text.insert(text.end(), more.begin(), more.end());
+  }
+  void truncate(size_t length) {
+    session.truncate(static_cast<int32_t>(length));
+    text.resize(length);
+  }
+};
+
+void random_step(std::vector<Kept>& kept, Runner& runner, RandomStream& random) {
+  Kept& one = kept[random.next_below(kept.size())];
+  const uint64_t action = random.next_below(10);
+  if (action < 4) {
+    one.append(random_tokens(random, random.next_below(40)));
+  } else if (action < 6) {
+    compute(runner, one.session, static_cast<int32_t>(1 + random.next_below(60)));
+  } else if (action < 8 && kept.size() < 4) {
+    kept.push_back({one.session.fork(), one.text});
+  } else {
+    one.truncate(random.next_below(one.text.size() + 1));
+  }
+}
+
+// Random programs of append, compute, fork and truncate over several timelines; each must hold the
+// tokens that were written down beside it, and say what a session says that computed them alone.
+TEST(Session, RandomProgramsEqualRecomputation) {
+  ThreadPool pool(1);
+  Runner runner(tiny(), pool);
+  for (uint64_t seed = 0; seed < 240; ++seed) {
+    RandomStream random(seed, "programs");
+    std::vector<Kept> kept;
+    kept.push_back({Session(tiny(), {}), {}});
+    for (int step = 0; step < 25; ++step) random_step(kept, runner, random);
+    for (Kept& one : kept) {
+      if (one.text.empty()) continue;
+      if (one.session.pending() == 0) {  // cut back it has no logits: its last token anew
+        one.truncate(one.text.size() - 1);
+        one.append({5});
       }
-      compute(runner, session);
-      EXPECT_TRUE(same_bytes(session.logits(), logits_after(session.tokens()))) << seed;
+      compute(runner, one.session);
+      const auto tokens = one.session.tokens();
+      ASSERT_TRUE(std::equal(tokens.begin(), tokens.end(), one.text.begin(), one.text.end()))
+          << seed;
+      ASSERT_TRUE(same_bytes(one.session.logits(), logits_after(one.text))) << seed;
     }
   }
 }

@@ -40,9 +40,11 @@ void add(Sha256& hash, const gguf::Value& value) {
   std::visit([&](const auto& data) { add(hash, data); }, value.data);
 }
 
-// What tells that the files are still those whose digest was remembered; nothing without files.
+// What tells that the files are still those whose digest was remembered; nothing without files, or
+// when what lies there is not what was mapped, as far as the size tells.
 std::optional<std::string> identity(const gguf::File& file) {
   std::string text;
+  uint64_t bytes = 0;
   for (const std::string& path : file.paths()) {
     struct stat info {};
     std::error_code error;
@@ -54,8 +56,9 @@ std::optional<std::string> identity(const gguf::File& file) {
     text += absolute + "\n" + std::to_string(info.st_dev) + " " + std::to_string(info.st_ino) +
             " " + std::to_string(info.st_size) + " " + nanoseconds(info.st_mtim) + " " +
             nanoseconds(info.st_ctim) + "\n";
+    bytes += static_cast<uint64_t>(info.st_size);
   }
-  if (text.empty()) return std::nullopt;
+  if (text.empty() || bytes != file.file_bytes()) return std::nullopt;
   return text;
 }
 
@@ -107,6 +110,7 @@ Sha256Digest cached_weights_digest(const gguf::File& file, const std::string& fo
       if (const auto digest = from_hex(text->substr(known_by->size()))) return *digest;
   }
   const Sha256Digest digest = weights_digest(file, pool);
+  if (identity(file) != known_by) return digest;  // replaced meanwhile: this is not its digest
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   static_cast<void>(write_file(path, *known_by + to_hex(digest)));

@@ -104,6 +104,7 @@ Result<std::unique_ptr<Model>> Model::load(gguf::File file, const LoadOptions& o
     model->rope_local_ = make_rope_frequencies(rope, local_base, divisors);
   }
   model->load_weights(loader);
+  loader.refuse_unused();
   GEIST_TRY(loader.status());
   model->vectors_ = loader.vectors();
   model->note_uses(loader);
@@ -140,6 +141,7 @@ Model::TensorUse Model::find_tensor(std::string_view name) const {
 }
 
 int64_t Model::packed_bytes() const { return packed_->bytes(); }
+int64_t Model::unpacked_bytes() const { return packed_->unpacked_bytes(); }
 
 Status Model::check_tokens(std::span<const text::TokenId> ids, int32_t first_pos) const {
   for (size_t i = 0; i < ids.size(); ++i)

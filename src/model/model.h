@@ -90,6 +90,8 @@ class Model {
 
   // Bytes of packed weights; 0 when products read the file's own layout.
   int64_t packed_bytes() const;
+  // Bytes of weights that would be packed if there were memory for them.
+  int64_t unpacked_bytes() const;
 
   // Whether these ids and this many positions are within the model's limits: to be asked before
   // forward(), which takes a token or position out of range as a fault of the program. The message

@@ -15,6 +15,8 @@ namespace {
 
 // What stays free after packing: pages of keys and values, activations, the rest of the machine.
 constexpr int64_t kMemoryReserve = 256ll << 20;
+// Where not all of the weights fit packed, this part of the free memory stays for the file's pages.
+constexpr int64_t kUnpackedShare = 8;
 constexpr int64_t kPanelAlignment = 64;
 constexpr size_t kHugePage = 2u << 20;
 
@@ -40,6 +42,23 @@ std::string block_name(int layer, const char* what) {
   return "blk." + std::to_string(layer) + "." + what;
 }
 
+void Loader::refuse_unused() {
+  // Heads that read the hidden states, and tables of rotations, which old files have beside the
+  // metadata that say the same.
+  constexpr std::string_view kBeside[] = {"cls.", "value.", "rope_"};
+  for (const gguf::Tensor& tensor : file_.tensors()) {
+    const auto beside = [&](std::string_view prefix) { return tensor.name.starts_with(prefix); };
+    if (asked_.contains(&tensor) || tensor.is_of_trainer() ||
+        std::any_of(std::begin(kBeside), std::end(kBeside), beside) ||
+        tensor.name.find("rot_embd") != std::string::npos)
+      continue;
+    return fail(errorf(
+        "tensor '%.100s' has no place in the %s model of %d layers that the metadata describe; the "
+        "file is damaged, or of a variant that is not known here",
+        tensor.name.c_str(), config_.architecture.c_str(), config_.block_count));
+  }
+}
+
 void Loader::fail(Error error) {
   if (error_.message.empty()) error_ = Error{file_.name() + ": " + error.message};
 }
@@ -54,6 +73,7 @@ const gguf::Tensor* Loader::find(const std::string& name, Need need,
                   name.c_str(), config_.architecture.c_str()));
     return nullptr;
   }
+  asked_.insert(tensor);
   const std::vector<int64_t> expected(dims);
   if (trimmed(tensor->dims) != trimmed(expected)) {
     fail(errorf("tensor '%s' has shape %s, but the metadata asks for %s; the file is damaged",
@@ -153,36 +173,53 @@ void Loader::experts(ExpertLinear& out, int layer, const char* role, int64_t row
 
 void PackedWeights::pack(const Loader& loader, const kernels::Kernels& kernels, ThreadPool& pool,
                          const std::function<void(double)>& progress) {
+  const std::vector<Loader::Product>& products = loader.products();
   int64_t total = 0;
-  for (const Loader::Product& p : loader.products())
-    total += aligned(kernels::packed_bytes(*p.matrix));
-  const uint64_t available = available_memory_bytes();
-  if (total == 0 || (available != 0 && static_cast<uint64_t>(total + kMemoryReserve) > available))
-    return;
+  for (const Loader::Product& p : products) total += aligned(kernels::packed_bytes(*p.matrix));
+  const auto available =
+      static_cast<int64_t>(std::min<uint64_t>(available_memory_bytes(), INT64_MAX));
+  int64_t room = total;
+  if (available != 0 && total > available - kMemoryReserve)
+    room = available - std::max(kMemoryReserve, available / kUnpackedShare);
+
+  // Tensors of which all products fit: experts share one.
+  std::vector<size_t> chosen;
+  int64_t size = 0;
+  for (size_t i = 0, end; i < products.size(); i = end) {
+    int64_t bytes = 0;
+    for (end = i; end < products.size() && products[end].tensor == products[i].tensor; ++end)
+      bytes += aligned(kernels::packed_bytes(*products[end].matrix));
+    if (bytes == 0 || size + bytes > room) continue;
+    size += bytes;
+    for (size_t k = i; k < end; ++k) chosen.push_back(k);
+  }
+  unpacked_bytes_ = total - size;
+  if (size == 0) return;
 
   // Anonymous memory in huge pages where the system grants them: a decode step walks all of it.
-  const size_t size = (static_cast<size_t>(total) + kHugePage - 1) / kHugePage * kHugePage;
-  void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) return;
-  madvise(memory, size, MADV_HUGEPAGE);
-  panels_ = {static_cast<std::byte*>(memory), [size](std::byte* p) { munmap(p, size); }};
-  bytes_ = total;
+  const size_t mapped = (static_cast<size_t>(size) + kHugePage - 1) / kHugePage * kHugePage;
+  void* memory = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) {
+    unpacked_bytes_ = total;
+    return;
+  }
+  madvise(memory, mapped, MADV_HUGEPAGE);
+  panels_ = {static_cast<std::byte*>(memory), [mapped](std::byte* p) { munmap(p, mapped); }};
+  bytes_ = size;
 
   std::set<const gguf::Tensor*> tables;
   for (const Loader::Product& table : loader.tables()) tables.insert(table.tensor);
-  const auto& products = loader.products();
   int64_t done = 0;
-  for (size_t i = 0; i < products.size(); ++i) {
-    const int64_t bytes = kernels::packed_bytes(*products[i].matrix);
-    if (bytes == 0) continue;
+  for (size_t i = 0; i < chosen.size(); ++i) {
+    const Loader::Product& product = products[chosen[i]];
     std::byte* dst = panels_.get() + done;
-    kernels::pack_matrix(kernels, pool, *products[i].matrix, dst);
-    products[i].matrix->panels = dst;
-    done += aligned(bytes);
-    // Experts share a tensor: its pages go after the last of them. Looked-up rows stay mapped.
-    const bool last = i + 1 == products.size() || products[i + 1].tensor != products[i].tensor;
-    if (last && tables.count(products[i].tensor) == 0) loader.file().release(*products[i].tensor);
-    if (progress) progress(static_cast<double>(done) / static_cast<double>(total));
+    kernels::pack_matrix(kernels, pool, *product.matrix, dst);
+    product.matrix->panels = dst;
+    done += aligned(kernels::packed_bytes(*product.matrix));
+    // The pages of a tensor go after its last product. Looked-up rows stay mapped.
+    const bool last = i + 1 == chosen.size() || products[chosen[i + 1]].tensor != product.tensor;
+    if (last && tables.count(product.tensor) == 0) loader.file().release(*product.tensor);
+    if (progress) progress(static_cast<double>(done) / static_cast<double>(size));
   }
 }
 

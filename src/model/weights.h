@@ -6,6 +6,7 @@
 #include <functional>
 #include <initializer_list>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -67,6 +68,9 @@ class Loader {
   Loader(const gguf::File& file, const Config& config) : file_(file), config_(config) {}
 
   bool has(const std::string& name) const { return file_.find(name) != nullptr; }
+  // A failure if the file has a weight that was never asked for: it is of another model than its
+  // metadata say.
+  void refuse_unused();
 
   // `name` is the whole tensor name; dims as in the file, the contiguous one first.
   void vector(Vector& out, const std::string& name, std::initializer_list<int64_t> dims,
@@ -120,6 +124,7 @@ class Loader {
   std::vector<Product> products_;
   std::vector<VectorSource> vectors_;
   std::vector<Product> tables_;
+  std::set<const gguf::Tensor*> asked_;
 };
 
 // "blk.7.attn_q" for (7, "attn_q").
@@ -128,16 +133,16 @@ std::string block_name(int layer, const char* what);
 // The packed forms of a model's quantised matrices, in one allocation.
 class PackedWeights {
  public:
-  // Packs every quantised product of the loader when they fit into the memory that is free now,
-  // points the matrices at their panels and gives the file's pages back. Does nothing when they do
-  // not fit.
+  // Packs the quantised products of the loader, as many as fit into the memory that is free now,
+  // points the matrices at their panels and gives the file's pages back.
   void pack(const Loader& loader, const kernels::Kernels& kernels, ThreadPool& pool,
             const std::function<void(double)>& progress);
   int64_t bytes() const { return bytes_; }
+  int64_t unpacked_bytes() const { return unpacked_bytes_; }  // what did not fit, packed
 
  private:
   std::shared_ptr<std::byte> panels_;
-  int64_t bytes_ = 0;
+  int64_t bytes_ = 0, unpacked_bytes_ = 0;
 };
 
 }  // namespace geist::model

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 
 #include "base/unicode.h"
 #include "text/jinja_text.h"
@@ -232,7 +233,9 @@ class Lexer {
     }
     if (!real) return at_ = back, false;
     double value = 0;
-    std::from_chars(text.data(), text.data() + text.size(), value);
+    const auto end = std::from_chars(text.data(), text.data() + text.size(), value);
+    // Infinite or 0, as in Python.
+    if (end.ec == std::errc::result_out_of_range) value = std::strtod(text.c_str(), nullptr);
     add(TokenKind::kFloat, start, source_.substr(start, at_ - start));
     tokens_.list.back().real = value;
     return true;

@@ -164,7 +164,7 @@ Problem with_context(Problem problem, Split split, RandomStream& random) {
     before.push_back({"system", expand("{You are Geist.|You are a helpful assistant.|You are "
                                        "Geist, a small assistant.|Help the user.}",
                                        {}, Wording::kCommon, random)});
-  constexpr Skill kShort[] = {Skill::kArithmetic, Skill::kLookup, Skill::kForm};
+  constexpr Skill kShort[] = {Skill::kLookup, Skill::kForm};
   if (problem.messages[0].role != "system" && problem.tools.empty() && random.next_below(4) == 0) {
     const Problem other = make_problem(kShort[random.next_below(std::size(kShort))], split, random);
     before.insert(before.end(), other.messages.begin(), other.messages.end());

@@ -58,8 +58,9 @@ Problem make_arithmetic(Split split, RandomStream& random) {
   Problem p;
   p.skill = Skill::kArithmetic;
   p.keys = {"sum " + sum.expression};
-  p.messages = {{"user", expand("{What is $sum?|Work out $sum.|Calculate $sum step by step.||Find "
-                                "the value of $sum.|How much is $sum?}",
+  p.messages = {{"user", expand("{What is $sum?|Work out $sum.|Calculate $sum step by step.|$sum = "
+                                "?|Can you solve $sum?|Do this sum: $sum||Find the value of "
+                                "$sum.|How much is $sum?}",
                                 {{"sum", sum.expression}}, wording_of(split), random)}};
   p.answer = sum.steps + "Answer: " + std::to_string(sum.value);
   p.worse = sum.wrong_steps + "Answer: " + std::to_string(sum.wrong_value);

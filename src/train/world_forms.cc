@@ -47,36 +47,46 @@ struct Form {
 };
 
 const Form kForms[] = {
-    {"upper", "{Write in capital letters:|Put this in upper case:||Use big letters only:} ",
+    {"upper",
+     "{Write in capital letters:|Put this in upper case:|All in capitals:|Make the letters "
+     "big:||Use big letters only:} ",
      [](const auto& words) { return upper(join(words, ", ")); }},
     {"dashes",
-     "{Write as a list with dashes:|Make a list, a dash before each word:||Put each word on a line "
-     "behind a dash:} ",
+     "{Write as a list with dashes:|Make a list, a dash before each word:|One word a line, each "
+     "with a "
+     "dash:|Give me these with dashes:||Put each word on a line behind a dash:} ",
      [](const auto& words) { return "- " + join(words, "\n- "); }},
-    {"json", "{Write as a JSON list:|Give me a JSON list of these words:||Turn this into JSON:} ",
+    {"json",
+     "{Write as a JSON list:|Give me a JSON list of these words:|As JSON:|Make it a list in "
+     "JSON:||Turn this into JSON:} ",
      [](const auto& words) { return "[" + join(words, ", ", "\"") + "]"; }},
     {"reverse",
-     "{Write the words in reverse order:|Turn the order of the words round:||Say the words "
-     "backwards:} ",
+     "{Write the words in reverse order:|Turn the order of the words round:|Reverse this:|From the "
+     "last to the first:||Say the words backwards:} ",
      [](const auto& words) {
        return join({words.rbegin(), words.rend()}, ", ");
      }},
     {"count",
      "{Answer with a number only. How many words are there?|How many words? Give only the "
-     "number:||Count the words, say only the number:} ",
+     "number:|How "
+     "many are these?|The number of words, please:||Count the words, say only the number:} ",
      [](const auto& words) { return std::to_string(words.size()); }},
     {"first",
-     "{Answer in one word. Which word is first?|Give only the first word:||Name the first word and "
-     "no more:} ",
+     "{Answer in one word. Which word is first?|Give only the first word:|Which one comes "
+     "first?|Just the first of these:||Name the first word and no more:} ",
      [](const auto& words) { return words.front(); }},
     {"last",
-     "{Answer in one word. Which word is last?|Give only the last word:||Name the last word and no "
-     "more:} ",
+     "{Answer in one word. Which word is last?|Give only the last word:|Which one comes last?|Just "
+     "the last of these:||Name the last word and no more:} ",
      [](const auto& words) { return words.back(); }},
-    {"twice", "{Say it twice:|Write this two times:||Repeat this, so that it is there twice:} ",
+    {"twice",
+     "{Say it twice:|Write this two times:|Two times, please:|Say it and say it again:||Repeat "
+     "this, "
+     "so that it is there twice:} ",
      [](const auto& words) { return join(words, ", ") + ", " + join(words, ", "); }},
     {"spaces",
-     "{Write with spaces and without commas:|Take the commas out:||Leave out the commas:} ",
+     "{Write with spaces and without commas:|Take the commas out:|No commas:|Only spaces between "
+     "the words:||Leave out the commas:} ",
      [](const auto& words) { return join(words, " "); }},
 };
 
@@ -87,31 +97,42 @@ struct Rule {
 };
 
 const Rule kRules[] = {
-    {"upper", "{Answer in capital letters.|Use capital letters.||Write big letters only.}",
+    {"upper",
+     "{Answer in capital letters.|Use capital letters.|All your answers are in capitals.|Make your "
+     "letters big.||Write big letters only.}",
      [](const std::string& word, const std::string&) { return upper(word); }},
-    {"twice", "{Say every answer twice.|Give each answer two times.||Repeat every answer once.}",
+    {"twice",
+     "{Say every answer twice.|Give each answer two times.|Two times, always.|Whatever you say, "
+     "say it "
+     "again.||Repeat every answer once.}",
      [](const std::string& word, const std::string&) { return word + " " + word; }},
     {"end",
-     "{End every answer with the word $rule.|Your answers end with the word $rule.||After each "
-     "answer say $rule.}",
+     "{End every answer with the word $rule.|Your answers end with the word $rule.|The last word "
+     "is "
+     "always $rule.|Close each answer with $rule.||After each answer say $rule.}",
      [](const std::string& word, const std::string& of_rule) { return word + " " + of_rule; }},
     {"begin",
-     "{Begin every answer with the word $rule.|Your answers begin with the word $rule.||Before "
-     "each "
-     "answer say $rule.}",
+     "{Begin every answer with the word $rule.|Your answers begin with the word $rule.|The first "
+     "word "
+     "is always $rule.|Open each answer with $rule.||Before each answer say $rule.}",
      [](const std::string& word, const std::string& of_rule) { return of_rule + " " + word; }},
     {"brackets",
-     "{Put every answer in brackets.|Write answers in brackets.||Each answer stands in brackets.}",
+     "{Put every answer in brackets.|Write answers in brackets.|Use brackets round your "
+     "answers.|Brackets, always.||Each answer stands in brackets.}",
      [](const std::string& word, const std::string&) { return "(" + word + ")"; }},
     {"name",
      "{You are $name. Put your name before each answer.|Your name is $name. Say it before each "
+     "answer.|I call you $name. Begin with your name.|$name is your name, and it comes before "
+     "every "
      "answer.||They call you $name. Each answer starts with your name.}",
      [](const std::string& word, const std::string& of_rule) { return of_rule + ": " + word; }},
 };
 
 std::string say(const std::string& word, Split split, RandomStream& random) {
-  return expand("{Say the word $word.|Please say $word.||I want to hear the word $word.}",
-                {{"word", word}}, wording_of(split), random);
+  return expand(
+      "{Say the word $word.|Please say $word.|Say $word.|Can you say $word?||I want to "
+      "hear the word $word.}",
+      {{"word", word}}, wording_of(split), random);
 }
 
 }  // namespace

@@ -21,20 +21,26 @@ constexpr Attribute kAttributes[] = {
     {"place",
      "{$name lives near the $value.|The home of $name is near the $value.||Near the $value lives "
      "$name.}",
-     "{Where does $name live?|Which place does $name live near?||Near what is the home of $name?}",
+     "{Where does $name live?|Which place does $name live near?|Where is the home of $name?|Where "
+     "can I find $name?|Tell me where $name lives.||Near what is the home of $name?}",
      "The home of $name is near the $value."},
     {"job",
      "{$name works as a $value.|The work of $name is that of a $value.||As for work, $name is a "
      "$value.}",
-     "{What is the job of $name?|What work does $name do?||How does $name earn a living?}",
+     "{What is the job of $name?|What work does $name do?|What does $name work as?|What is $name "
+     "by "
+     "trade?|Tell me the job of $name.||How does $name earn a living?}",
      "The work of $name is that of a $value."},
     {"pet",
      "{$name has a pet $value.|The pet of $name is a $value.||A $value is the pet of $name.}",
-     "{What pet does $name have?|Which animal is the pet of $name?||What animal lives with $name?}",
+     "{What pet does $name have?|Which animal is the pet of $name?|What is the pet of $name?|What "
+     "animal does $name keep?|Tell me which pet $name has.||What animal lives with $name?}",
      "The pet of $name is a $value."},
     {"thing",
      "{$name owns a $value.|The thing of $name is a $value.||There is a $value that $name owns.}",
-     "{What does $name own?|Which thing belongs to $name?||What is the thing that $name owns?}",
+     "{What does $name own?|Which thing belongs to $name?|What is the thing of $name?|What can "
+     "$name "
+     "call their own?|Tell me what $name owns.||What is the thing that $name owns?}",
      "The thing of $name is a $value."}};
 
 constexpr std::string_view kNotSaid = "The text does not say.";
@@ -109,14 +115,16 @@ std::string question(const std::string& name, const Attribute& attribute, Split 
 }
 
 std::string asked(const Passage& passage, const std::string& q, Split split, RandomStream& random) {
-  return expand("{Read this: |Here is a text: |||Look at these lines: }", {}, wording_of(split),
-                random) +
+  return expand("{Read this: |Here is a text: |The text: |Listen: |||Look at these lines: }", {},
+                wording_of(split), random) +
          passage.text + "\n" + q;
 }
 
 std::string and_what_about(const std::string& name, Split split, RandomStream& random) {
-  return expand("{And $name?|What about $name?||How is it with $name?}", {{"name", name}},
-                wording_of(split), random);
+  return expand(
+      "{And $name?|What about $name?|And what of $name?|The same for $name?|Now $name.||How is it "
+      "with $name?}",
+      {{"name", name}}, wording_of(split), random);
 }
 
 // The value of one fact and none of the others'.
@@ -252,8 +260,8 @@ std::string write_retelling(Split split, RandomStream& random) {
   Passage passage = draw_passage(attribute, 3 + random.next_below(4), split, random);
   std::string document;
   for (int pass = 0; pass < 3; ++pass) {
-    document +=
-        expand("{Read this:|Here is a text:||Look at these lines:}", {}, wording_of(split), random);
+    document += expand("{Read this:|Here is a text:|The text:|Listen:||Look at these lines:}", {},
+                       wording_of(split), random);
     shuffle(passage.facts, random);
     for (const Fact& fact : passage.facts)
       document += " " + expand(attribute.sentence, fact.slots(), wording_of(split), random);

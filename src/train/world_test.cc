@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -133,6 +134,76 @@ TEST(World, ReservedWordingsNeverOccurInTraining) {
     for (const std::string& sentence : reserved)
       EXPECT_FALSE(train.contains(sentence)) << skill_name(skill) << ": " << sentence;
   }
+}
+
+// The name in "The home of Rako is near the forest.", a name and no other word with a capital.
+std::string name_in(const std::string& answer) {
+  const size_t of = answer.find(" of ");
+  return of == std::string::npos ? "" : answer.substr(of + 4, answer.find(' ', of + 4) - of - 4);
+}
+
+TEST(World, AQuizAsksForEachFactOnceAndForPeopleWhoAreNotThere) {
+  RandomStream random(6, "world test");
+  int unknown = 0, known = 0;
+  for (int i = 0; i < 500; ++i) {
+    const Problem p = make_quiz(i % 2 == 0 ? Split::kTrain : Split::kHeldOut, random);
+    const std::string passage = p.messages[0].content.substr(0, p.messages[0].content.rfind('\n'));
+    std::set<std::string> names;
+    for (size_t m = 0; m < p.messages.size(); m += 2) {
+      const std::string question = p.messages[m].content.substr(m == 0 ? passage.size() : 0);
+      const std::string& answer = m + 1 < p.messages.size() ? p.messages[m + 1].content : p.answer;
+      if (answer == "The text does not say.") {
+        ++unknown;
+        continue;
+      }
+      ++known;
+      const std::string name = name_in(answer);
+      EXPECT_TRUE(names.insert(name).second) << name << " is asked for again";
+      EXPECT_NE(question.find(name), std::string::npos) << question << answer;
+      // One sentence of the passage has the name, and it has the last word of the answer too.
+      const size_t at = passage.find(name), begin = passage.rfind('.', at) + 1;
+      ASSERT_NE(at, std::string::npos);
+      const std::string sentence = passage.substr(begin, passage.find('.', at) - begin);
+      const size_t last = answer.rfind(' ') + 1;
+      EXPECT_NE(sentence.find(answer.substr(last, answer.size() - last - 1)), std::string::npos)
+          << sentence << answer;
+    }
+    EXPECT_GE(names.size(), 3u);
+    EXPECT_EQ(static_cast<long>(names.size()), std::count(passage.begin(), passage.end(), '.'));
+    for (const std::string& key : p.keys)
+      EXPECT_EQ(split_of(key), i % 2 == 0 ? Split::kTrain : Split::kHeldOut) << key;
+  }
+  EXPECT_GT(unknown, known / 8);
+}
+
+TEST(World, AToolQuizCallsWhatItIsToldOfAndNothingElse) {
+  RandomStream random(7, "world test");
+  int calls = 0, refusals = 0;
+  for (int i = 0; i < 500; ++i) {
+    const Problem p = make_tool_quiz(Split::kTrain, random);
+    std::set<std::string> told;
+    for (const Json& tool : Json::parse(p.tools)) told.insert(tool["function"]["name"]);
+    ASSERT_EQ(p.messages.size(), 7u);
+    for (size_t m = 0; m < p.messages.size(); m += 2) {
+      const bool last = m + 1 == p.messages.size();
+      const auto& made = last ? p.calls : p.messages[m + 1].calls;
+      if (made.empty()) {
+        ++refusals;
+        EXPECT_EQ(last ? p.answer : p.messages[m + 1].content, "I have no tool for that.");
+        continue;
+      }
+      ++calls;
+      EXPECT_TRUE(told.contains(made[0].name)) << made[0].name;
+      const Json arguments = Json::parse(made[0].arguments);
+      for (const auto& [key, value] : arguments.items()) {
+        const std::string said = value.is_string() ? value.get<std::string>() : value.dump();
+        EXPECT_NE(p.messages[m].content.find(said), std::string::npos)
+            << said << " is not in: " << p.messages[m].content;
+      }
+    }
+  }
+  EXPECT_GT(calls, 800);
+  EXPECT_GT(refusals, 800);
 }
 
 TEST(World, ContextComesBeforeAndChangesNothing) {

@@ -34,38 +34,45 @@ const std::vector<Tool>& tools() {
       {"set_timer",
        "Sets a timer.",
        "{Set a timer for $minutes minutes.|Wake me in $minutes minutes.|Start a timer of $minutes "
-       "minutes.||Ring when $minutes minutes have passed.}",
+       "minutes.|Tell me when $minutes minutes are over.|A timer please, $minutes minutes.||Ring "
+       "when $minutes minutes have passed.}",
        {{"minutes", "number"}},
        "ok",
        "",
        "The timer is set for $minutes minutes."},
       {"send_message",
        "Sends a message to a person.",
-       "{Send a message to $to that says: $text.|Write to $to: $text.|Tell $to this: $text.||Let "
-       "$to know: $text.}",
+       "{Send a message to $to that says: $text.|Write to $to: $text.|Tell $to this: $text.|A "
+       "message for $to: $text.|Please let this get to $to: $text.||Let $to know: $text.}",
        {{"to", "name"}, {"text", "text"}},
        "ok",
        "",
        "I have told $to."},
       {"buy",
        "Buys some food.",
-       "{Buy $count $food.|Please order $count $food.|I need $count $food, get them for me.||Go "
-       "and get me $count $food.}",
+       "{Buy $count $food.|Please order $count $food.|I need $count $food, get them for me.|We are "
+       "out of $food, order $count.|Put $count $food on the list and buy them.||Go and get me "
+       "$count "
+       "$food.}",
        {{"food", "food"}, {"count", "number"}},
        "price",
        "number",
        "I have bought $count $food for $result coins."},
       {"find_person",
        "Finds where a person is.",
-       "{Where is $name now?|Find $name for me.|Can you find $name?||I am looking for $name.}",
+       "{Where is $name now?|Find $name for me.|Can you find $name?|Do you know where $name "
+       "is?|Look "
+       "for $name.||I am looking for $name.}",
        {{"name", "name"}},
        "place",
        "place",
        "I found $name at the $result."},
       {"paint",
        "Paints a thing in a colour.",
-       "{Paint the $thing $colour.|Make the $thing $colour.|I want the $thing to be $colour.||The "
-       "$thing should become $colour.}",
+       "{Paint the $thing $colour.|Make the $thing $colour.|I want the $thing to be $colour.|Give "
+       "the "
+       "$thing a $colour coat.|$colour paint for the $thing, please.||The $thing should become "
+       "$colour.}",
        {{"thing", "thing"}, {"colour", "colour"}},
        "ok",
        "",
@@ -73,15 +80,16 @@ const std::vector<Tool>& tools() {
       {"feed",
        "Feeds an animal.",
        "{Feed the $animal.|The $animal is hungry, give it food.|Give the $animal something to "
-       "eat.||The $animal wants to eat.}",
+       "eat.|Food for the $animal, please.|Please see that the $animal eats.||The $animal wants to "
+       "eat.}",
        {{"animal", "animal"}},
        "ok",
        "",
        "The $animal has eaten."},
       {"play_song",
        "Plays a song about something.",
-       "{Play a song about a $topic.|I want to hear a song about a $topic.||Put on some music "
-       "about a $topic.}",
+       "{Play a song about a $topic.|I want to hear a song about a $topic.|Sing of a $topic.|Music "
+       "about a $topic, please.||Put on some music about a $topic.}",
        {{"topic", "thing"}},
        "singer",
        "name",
@@ -284,9 +292,11 @@ Problem make_tool_result(Split split, RandomStream& random) {
     result = {{std::string(tool.result), std::stoi(slots["result"])}};
   else if (gives)
     result = {{std::string(tool.result), slots["result"]}};
-  const std::string fault =
-      expand("{the tool is busy|there is no answer|it is not allowed||the line is dead}", {},
-             wording_of(split), random);
+  const std::string fault = expand(
+      "{the tool is busy|there is no answer|it is not allowed|nobody is there|it took too "
+      "long||the "
+      "line is dead}",
+      {}, wording_of(split), random);
   if (failed) result = {{"error", fault}};
   const std::string right = expand(tool.report, slots, Wording::kCommon, random);
   const std::string wrong = "That did not work: " + fault + ".";
