@@ -188,7 +188,7 @@ Status pull_file(const PullPlan& plan, const PullOptions& options) {
 Status pull(PullPlan& plan, const PullOptions& options) {
   std::error_code error;
   const fs::path folder = fs::path(plan.path).parent_path();
-  if (options.output.empty()) fs::create_directories(folder, error);  // the store
+  if (!folder.empty()) fs::create_directories(folder, error);
   if (error) return errorf("%s: cannot create: %s", folder.c_str(), error.message().c_str());
   const std::string named = plan.path;
   GEIST_ASSIGN(const std::vector<PullPlan> files, files_of(plan));
