@@ -1,7 +1,6 @@
 // Pages and sliding windows: what a sequence may drop, that dropping changes no bit, how far it can
 // go back, and what it holds in memory.
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <cmath>
@@ -300,42 +299,6 @@ TEST(Pages, BytesAreAFunctionOfTheTokens) {
           << kernels::kv_type_name(type);
     }
   }
-}
-
-// A part that is a view of memory that may not be written.
-std::shared_ptr<std::byte[]> read_only_copy(const std::shared_ptr<std::byte[]>& part,
-                                            int64_t bytes) {
-  if (part == nullptr) return nullptr;
-  const auto size = static_cast<size_t>(bytes);
-  void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  EXPECT_NE(memory, MAP_FAILED);
-  std::memcpy(memory, part.get(), size);
-  EXPECT_EQ(mprotect(memory, size, PROT_READ), 0);
-  const std::shared_ptr<void> owner(memory, [size](void* p) { munmap(p, size); });
-  return {owner, static_cast<std::byte*>(memory)};
-}
-
-TEST(Pages, ReadOnlyViewsAreCopiedBeforeTheyAreWritten) {
-  RandomStream random(5, "read-only");
-  ThreadPool pool(1);
-  const auto workspace = Model::make_workspace();
-  const auto m = make("gemma2");
-  const model::KvLayout& layout = m->config().kv_layout(model::KvType::kF32);
-  const Ids ids = random_ids(random, 64), tail = random_ids(random, 20);
-  Sequence written, viewed;
-  testing::append(*m, written, ids, *workspace, pool);
-  viewed = written;
-  for (auto& page : viewed.pages) {
-    page = std::make_shared<model::Page>(*page);
-    page->full = read_only_copy(page->full, layout.full_bytes);
-    page->window = read_only_copy(page->window, layout.window_bytes);
-    page->read_only = true;
-  }
-  for (Sequence* s : {&written, &viewed}) model::truncate(m->config(), *s, 50);
-  EXPECT_TRUE(viewed.pages[0]->read_only);
-  EXPECT_FALSE(viewed.pages[1]->read_only);
-  const auto want = testing::append(*m, written, tail, *workspace, pool);
-  EXPECT_TRUE(same(testing::append(*m, viewed, tail, *workspace, pool), want));
 }
 
 TEST(Pages, SizesOfHostileShapesAreChecked) {

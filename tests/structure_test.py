@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Holds the shape of the source tree: the ranks of ARCHITECTURE.md, headers that compile alone,
-the size of files (tests too), a run file of under 500 lines, and that the tests which docs/security.md names exist.
+the size of files (tests too), a run file of under 500 lines, that the tests which docs/security.md names exist, and
+the format, where clang-format 14 is installed.
 
 usage: structure_test.py SOURCE_DIR [CXX [C++ flags for headers ...]]
 """
 import concurrent.futures
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -102,9 +104,21 @@ def header_faults(root, compiler):
         yield from filter(None, pool.map(check, headers))
 
 
+def format_faults(root):
+    formatter = shutil.which("clang-format-14")  # others lay out a few constructs otherwise
+    if formatter is None:
+        print("structure: clang-format-14 is not installed, the format is not checked")
+        return
+    files = [p for folder in ("src", "tests", "bench", "docs") for p in sorted((root / folder).rglob("*"))
+             if p.suffix in (".h", ".cc", ".c")]
+    run = subprocess.run([formatter, "--dry-run", "-Werror", *map(str, files)], capture_output=True, text=True)
+    for name in sorted(set(re.findall(r"^(\S+?):\d+:\d+: error", run.stderr, re.MULTILINE))):
+        yield f"{name}: not formatted: clang-format-14 -i {name}"
+
+
 def main():
     root = pathlib.Path(sys.argv[1])
-    faults = [*tree_faults(root), *tests_faults(root), *security_faults(root)]
+    faults = [*tree_faults(root), *tests_faults(root), *security_faults(root), *format_faults(root)]
     if len(sys.argv) > 2:
         faults += list(header_faults(root, sys.argv[2:]))
     for fault in faults:

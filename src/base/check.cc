@@ -6,8 +6,8 @@
 namespace geist::internal {
 
 void check_failed(const char* file, int line, const char* text) noexcept {
-  std::fprintf(stderr, "%s:%d: CHECK failed: %s\nThis is a bug in Geist, not in your input.\n", file,
-               line, text);
+  std::fprintf(stderr, "%s:%d: CHECK failed: %s\nThis is a bug in Geist, not in your input.\n",
+               file, line, text);
   std::abort();
 }
 

@@ -10,9 +10,9 @@ namespace geist::internal {
 
 }  // namespace geist::internal
 
-#define GEIST_CHECK(condition)                                                  \
-  (__builtin_expect(static_cast<bool>(condition), 1)                            \
-       ? static_cast<void>(0)                                                   \
+#define GEIST_CHECK(condition)                       \
+  (__builtin_expect(static_cast<bool>(condition), 1) \
+       ? static_cast<void>(0)                        \
        : ::geist::internal::check_failed(__FILE__, __LINE__, #condition))
 
 #ifdef NDEBUG

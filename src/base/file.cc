@@ -27,6 +27,15 @@ std::optional<FileId> file_id(const std::string& path) {
   return FileId{info.st_dev, info.st_ino};
 }
 
+std::string identity_of(const struct stat& info) {
+  const auto nanoseconds = [](const timespec& t) {
+    return std::to_string(int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec);
+  };
+  return std::to_string(info.st_dev) + " " + std::to_string(info.st_ino) + " " +
+         std::to_string(info.st_size) + " " + nanoseconds(info.st_mtim) + " " +
+         nanoseconds(info.st_ctim);
+}
+
 struct Descriptor {
   int fd;
   ~Descriptor() {
@@ -45,21 +54,23 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
   if (!S_ISREG(info.st_mode))
     return errorf("%s: not a regular file; give one that lies on a disk", path.c_str());
   const size_t size = static_cast<size_t>(info.st_size);
-  if (size == 0) return MappedFile(nullptr, 0, path);
+  if (size == 0) return MappedFile(nullptr, 0, path, identity_of(info));
   void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd, 0);
   if (data == MAP_FAILED) return errno_error("cannot map", path);
-  return MappedFile(static_cast<const std::byte*>(data), size, path);
+  return MappedFile(static_cast<const std::byte*>(data), size, path, identity_of(info));
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)),
       size_(std::exchange(other.size_, 0)),
-      path_(std::move(other.path_)) {}
+      path_(std::move(other.path_)),
+      identity_(std::move(other.identity_)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
   std::swap(path_, other.path_);
+  std::swap(identity_, other.identity_);
   return *this;
 }
 

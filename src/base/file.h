@@ -26,16 +26,19 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
+  // What tells this file from others and from itself before and after a change, whatever lies at
+  // its path now: device, inode, size and both times, as text.
+  const std::string& identity() const { return identity_; }
 
   // Tells the kernel that this range is no longer needed; it is read again from disk when touched.
   void release(size_t offset, size_t size) const;
 
  private:
-  MappedFile(const std::byte* data, size_t size, std::string path)
-      : data_(data), size_(size), path_(std::move(path)) {}
+  MappedFile(const std::byte* data, size_t size, std::string path, std::string identity)
+      : data_(data), size_(size), path_(std::move(path)), identity_(std::move(identity)) {}
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
-  std::string path_;
+  std::string path_, identity_;
 };
 
 // Reads a whole file, or standard input for "-". Refuses more than size_max bytes.

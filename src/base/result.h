@@ -20,7 +20,8 @@ struct Error {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}     // NOLINT: implicit on purpose
+  Result(T value)
+      : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit on purpose
   Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT
 
   bool ok() const { return state_.index() == 0; }
@@ -76,9 +77,9 @@ Error errorf(const char* format, ...) __attribute__((format(printf, 1, 2)));
 }  // namespace geist
 
 // GEIST_TRY(expression): returns the error of a Status or Result from the enclosing function.
-#define GEIST_TRY(expression)                                \
-  do {                                                       \
-    auto&& geist_try_status = (expression);                  \
+#define GEIST_TRY(expression)                                    \
+  do {                                                           \
+    auto&& geist_try_status = (expression);                      \
     if (!geist_try_status.ok()) return geist_try_status.error(); \
   } while (false)
 
@@ -86,8 +87,8 @@ Error errorf(const char* format, ...) __attribute__((format(printf, 1, 2)));
 #define GEIST_INTERNAL_CAT(a, b) GEIST_INTERNAL_CAT2(a, b)
 
 // GEIST_ASSIGN(declaration, expression): unwraps a Result or returns its error.
-#define GEIST_ASSIGN(declaration, expression)                                      \
-  auto GEIST_INTERNAL_CAT(geist_result_, __LINE__) = (expression);                 \
-  if (!GEIST_INTERNAL_CAT(geist_result_, __LINE__).ok())                           \
-    return GEIST_INTERNAL_CAT(geist_result_, __LINE__).error();                    \
+#define GEIST_ASSIGN(declaration, expression)                      \
+  auto GEIST_INTERNAL_CAT(geist_result_, __LINE__) = (expression); \
+  if (!GEIST_INTERNAL_CAT(geist_result_, __LINE__).ok())           \
+    return GEIST_INTERNAL_CAT(geist_result_, __LINE__).error();    \
   declaration = std::move(GEIST_INTERNAL_CAT(geist_result_, __LINE__)).value()

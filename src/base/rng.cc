@@ -18,9 +18,9 @@ std::array<uint32_t, 4> philox4x32(uint64_t key, std::array<uint32_t, 4> counter
 }
 
 uint64_t RandomStream::next_u64() {
-  const auto block = philox4x32(
-      seed_, {static_cast<uint32_t>(position_), static_cast<uint32_t>(position_ >> 32),
-              static_cast<uint32_t>(stream_), static_cast<uint32_t>(stream_ >> 32)});
+  const auto block =
+      philox4x32(seed_, {static_cast<uint32_t>(position_), static_cast<uint32_t>(position_ >> 32),
+                         static_cast<uint32_t>(stream_), static_cast<uint32_t>(stream_ >> 32)});
   ++position_;
   return uint64_t{block[1]} << 32 | block[0];
 }

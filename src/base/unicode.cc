@@ -39,10 +39,11 @@ CodePoint decode_utf8(std::string_view text, size_t offset) {
     return {value, 3, true};
   }
   if (lead >= 0xF0 && lead <= 0xF4) {
-    if (left < 4 || !is_continuation(byte(1)) || !is_continuation(byte(2)) || !is_continuation(byte(3)))
+    if (left < 4 || !is_continuation(byte(1)) || !is_continuation(byte(2)) ||
+        !is_continuation(byte(3)))
       return invalid_byte();
-    const char32_t value = (lead & 0x07u) << 18 | (byte(1) & 0x3Fu) << 12 | (byte(2) & 0x3Fu) << 6 |
-                           (byte(3) & 0x3Fu);
+    const char32_t value =
+        (lead & 0x07u) << 18 | (byte(1) & 0x3Fu) << 12 | (byte(2) & 0x3Fu) << 6 | (byte(3) & 0x3Fu);
     if (value < 0x10000 || value > 0x10FFFF) return invalid_byte();
     return {value, 4, true};
   }
@@ -121,10 +122,9 @@ char32_t to_upper(char32_t c) {
 size_t decompose(char32_t c, char32_t out[kDecomposedMax]) {
   utf8proc_int32_t buffer[kDecomposedMax];
   int boundary = 0;
-  const utf8proc_ssize_t count =
-      utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), buffer, kDecomposedMax,
-                              static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE),
-                              &boundary);
+  const utf8proc_ssize_t count = utf8proc_decompose_char(
+      static_cast<utf8proc_int32_t>(c), buffer, kDecomposedMax,
+      static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE), &boundary);
   GEIST_CHECK(count >= 0 && static_cast<size_t>(count) <= kDecomposedMax);
   for (utf8proc_ssize_t i = 0; i < count; ++i) out[i] = static_cast<char32_t>(buffer[i]);
   return static_cast<size_t>(count);

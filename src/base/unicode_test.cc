@@ -22,7 +22,8 @@ TEST(Utf8, RoundTripsEveryCodePoint) {
 }
 
 TEST(Utf8, InvalidBytesAreOneEach) {
-  for (const std::string_view text : {"\x80", "\xC0\xAF", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xE2\x82"}) {
+  for (const std::string_view text :
+       {"\x80", "\xC0\xAF", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xE2\x82"}) {
     EXPECT_FALSE(is_valid_utf8(text));
     const CodePoint point = decode_utf8(text, 0);
     EXPECT_FALSE(point.valid);

@@ -209,12 +209,12 @@ std::string number(int64_t value) { return std::to_string(value); }
 
 // What the parameters lie in; a folder is imported on the way.
 std::string layout(const gguf::File& file) {
-  if (file.paths().empty()) return " of tensors in Hugging Face's layout (safetensors)";
+  if (file.mappings().empty()) return " of tensors in Hugging Face's layout (safetensors)";
   return ", GGUF version " + number(file.version());
 }
 
 Json gguf_version(const gguf::File& file) {
-  return file.paths().empty() ? Json(nullptr) : Json(file.version());
+  return file.mappings().empty() ? Json(nullptr) : Json(file.version());
 }
 
 Json to_json(const gguf::File& file, const Info& info) {

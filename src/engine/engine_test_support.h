@@ -29,6 +29,14 @@ struct Text {
     tokens.resize(length);
     labels.resize(length);
   }
+  void add(TokenId token, uint32_t label = 0) {
+    tokens.push_back(token);
+    labels.push_back(label);
+  }
+  void add(const Text& text) {
+    tokens.insert(tokens.end(), text.tokens.begin(), text.tokens.end());
+    labels.insert(labels.end(), text.labels.begin(), text.labels.end());
+  }
 };
 
 inline const model::Model& tiny() {
@@ -68,6 +76,19 @@ inline std::unique_ptr<PageStore> open_store(const Folder& folder, uint64_t byte
   return std::move(*store);
 }
 
+// The tiny model with a memory of so many pages, and what runs it.
+struct Machine {
+  explicit Machine(uint64_t pages = 100, PageStore* store = nullptr)
+      : memory(tiny(), {.budget_bytes = pages * tiny_page_bytes(),
+                        .store = store,
+                        .weights = store != nullptr ? kWeights : Sha256Digest{}}) {}
+  Session session() { return Session(tiny(), {.memory = &memory}); }
+
+  Memory memory;
+  ThreadPool pool{1};
+  Runner runner{tiny(), pool};
+};
+
 inline void append_text(Session& session, const Text& text, size_t from = 0) {
   for (size_t i = from; i < text.tokens.size(); ++i)
     ASSERT_TRUE(session.append({&text.tokens[i], 1}, text.labels[i]).ok());
@@ -104,10 +125,7 @@ inline bool same_bytes(std::span<const float> a, std::span<const float> b) {
 
 inline Text random_text(RandomStream& random, size_t count, uint32_t label = 0) {
   Text text;
-  for (size_t i = 0; i < count; ++i) {
-    text.tokens.push_back(static_cast<TokenId>(random.next_below(200)));
-    text.labels.push_back(label);
-  }
+  for (size_t i = 0; i < count; ++i) text.add(static_cast<TokenId>(random.next_below(200)), label);
   return text;
 }
 

@@ -17,11 +17,6 @@ namespace {
 
 constexpr double kReadGuess = 1e9;  // bytes a second, until a page was read
 
-double read_rate(const PageStore& store) {
-  const double measured = store.stats().read_bytes_per_s;
-  return measured > 0 ? measured : kReadGuess;
-}
-
 bool is_behind(const PageNodePtr& a, const PageNodePtr& b) { return a->index > b->index; }
 
 }  // namespace
@@ -37,10 +32,14 @@ void Memory::evict(PageNode& node) {
   ++stats_.pages_evicted;
 }
 
+// What reading a page takes, by the rate of the store so far.
+double Memory::page_read_s() const {
+  const double measured = store_->stats().read_bytes_per_s;
+  return static_cast<double>(page_bytes_) / (measured > 0 ? measured : kReadGuess);
+}
+
 void Memory::appraise(const PageNodePtr& tail) {
-  const double read_s = store_ != nullptr && store_->writable()
-                            ? static_cast<double>(page_bytes_) / read_rate(*store_)
-                            : -1;
+  const double read_s = store_ != nullptr && store_->writable() ? page_read_s() : -1;
   double value = 0;
   for (PageNode* node = tail.get(); node != nullptr; node = node->parent.get()) {
     double cost = cost_.seconds(static_cast<double>(node->tokens.size()), node->first_pos);
@@ -50,9 +49,7 @@ void Memory::appraise(const PageNodePtr& tail) {
   }
 }
 
-// Pages that free this many bytes, cheapest first, of a timeline the last first; none when there
-// are not enough.
-std::vector<PageNodePtr> Memory::victims(uint64_t bytes) {
+std::vector<PageNodePtr> Memory::evictable_pages() {
   std::vector<PageNodePtr> found;
   for (const auto& [name, node] : tree_)
     if (evictable(*node)) found.push_back(node);
@@ -62,14 +59,22 @@ std::vector<PageNodePtr> Memory::victims(uint64_t bytes) {
     if (evictable(*node)) found.push_back(std::move(node));
     return false;
   });
+  return found;
+}
+
+// Pages that free this many bytes, cheapest first, of a timeline the last first; none when there
+// are not enough.
+std::vector<PageNodePtr> Memory::victims(uint64_t bytes) {
+  std::vector<PageNodePtr> found = evictable_pages();
+  uint64_t all = 0;
+  for (const PageNodePtr& node : found) all += node->charge.bytes();
+  if (all < bytes) return {};
   const auto cheaper = [](const PageNodePtr& a, const PageNodePtr& b) {
     return a->value != b->value ? a->value < b->value : a->first_pos > b->first_pos;
   };
   std::sort(found.begin(), found.end(), cheaper);
-  uint64_t freed = 0;
   auto end = found.begin();
-  while (end != found.end() && freed < bytes) freed += (*end++)->charge.bytes();
-  if (freed < bytes) return {};
+  for (uint64_t freed = 0; freed < bytes; ++end) freed += (*end)->charge.bytes();
   found.erase(end, found.end());
   return found;
 }
@@ -78,8 +83,7 @@ bool Memory::worth_storing(const PageNode& node) const {
   if (store_ == nullptr || !node.name || !is_whole(layout(), *node.page) || !store_->writable() ||
       store_->contains(*node.name))
     return false;
-  return static_cast<double>(page_bytes_) / read_rate(*store_) <
-         cost_.seconds(static_cast<double>(node.tokens.size()), node.first_pos);
+  return page_read_s() < cost_.seconds(static_cast<double>(node.tokens.size()), node.first_pos);
 }
 
 // May let go of the lock for a while; on success the room is there when it returns.

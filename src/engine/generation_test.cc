@@ -1,5 +1,6 @@
 #include "engine/generation.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <set>
@@ -67,23 +68,27 @@ SamplerOptions seeded(uint64_t seed) {
   return o;
 }
 
+// What the first step says of a file that it cannot use.
+std::string refusal(const gguf::Metadata& metadata, const std::vector<gguf::Tensor>& tensors) {
+  const auto model = model::Model::load(gguf::File::assemble(metadata, tensors, nullptr, "tiny"));
+  if (!model.ok()) return "not loaded: " + model.error().message;
+  ThreadPool pool(1);
+  Runner runner(**model, pool);
+  Session session(**model, {});
+  EXPECT_TRUE(session.append(Tokens{1, 2, 3}).ok());
+  Sampler sampler({});
+  Generation generation(session, runner, sampler, fixture().tokenizer, {.tokens_max = 2});
+  const auto step = generation.step();
+  return step.ok() ? "not refused" : step.error().message;
+}
+
 // Such a file must not reach the forward pass token by token, which takes that as a fault of ours.
 TEST(Generation, AModelThatLooksBothWaysIsRefused) {
   const gguf::File file = testing::tiny_model();
   gguf::Metadata metadata = file.metadata();
   metadata["llama.attention.causal"] = gguf::Value::boolean(false);
-  const auto model = model::Model::load(gguf::File::assemble(
-      metadata, {file.tensors().begin(), file.tensors().end()}, nullptr, "tiny"));
-  ASSERT_TRUE(model.ok()) << model.error().message;
-  ThreadPool pool(1);
-  Runner runner(**model, pool);
-  Session session(**model, {});
-  ASSERT_TRUE(session.append(Tokens{1, 2, 3}).ok());
-  Sampler sampler({});
-  Generation generation(session, runner, sampler, fixture().tokenizer, {.tokens_max = 2});
-  const auto step = generation.step();
-  ASSERT_FALSE(step.ok());
-  EXPECT_NE(step.error().message.find("embedding model"), std::string::npos);
+  EXPECT_THAT(refusal(metadata, {file.tensors().begin(), file.tensors().end()}),
+              ::testing::HasSubstr("embedding model"));
 }
 
 // A token drawn of NaN would look like any other.
@@ -97,18 +102,7 @@ TEST(Generation, NumbersThatAreNotFiniteEndIt) {
     tensor.data = std::as_bytes(std::span(norm));
   }
   ASSERT_FALSE(norm.empty());
-  const auto model =
-      model::Model::load(gguf::File::assemble(file.metadata(), tensors, nullptr, "tiny"));
-  ASSERT_TRUE(model.ok()) << model.error().message;
-  ThreadPool pool(1);
-  Runner runner(**model, pool);
-  Session session(**model, {});
-  ASSERT_TRUE(session.append(Tokens{1, 2, 3}).ok());
-  Sampler sampler({});
-  Generation generation(session, runner, sampler, fixture().tokenizer, {.tokens_max = 2});
-  const auto step = generation.step();
-  ASSERT_FALSE(step.ok());
-  EXPECT_NE(step.error().message.find("not finite"), std::string::npos);
+  EXPECT_THAT(refusal(file.metadata(), tensors), ::testing::HasSubstr("not finite"));
 }
 
 TEST(Generation, StopsAtTheLength) {

@@ -2,6 +2,7 @@
 #include "engine/memory.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "base/check.h"
 #include "base/memory.h"
@@ -92,7 +93,8 @@ uint64_t Memory::with_pinned(const Session& session, uint64_t needed, uint64_t p
                   session_bytes(layout(), pages, pages));
 }
 
-bool Memory::hold(Session& session, int32_t count, int32_t adopt_end, bool wait, Hold& out) {
+bool Memory::hold(Session& session, int32_t count, int32_t adopt_end, bool wait, PassState& pass,
+                  Hold& out) {
   Lock lock(mutex_);
   for (;;) {
     roll_back(session);
@@ -106,11 +108,33 @@ bool Memory::hold(Session& session, int32_t count, int32_t adopt_end, bool wait,
 
     const uint64_t missing = grab(session, out);
     out.count = std::min(count, session.pending());
+    const uint64_t to_read = missing / page_bytes_;
+    if ((to_read > 0 && pass.read_s <= 0) || (!wait && !fits_whole(session, out, missing, pass))) {
+      let_go(out);
+      return false;
+    }
     if (find_room(lock, session, missing, wait, out)) {
-      out.reserved = Charge(resident_, missing + new_bytes(session, out.count));
-      const PageNodePtr lost = missing == 0 ? nullptr : restore(lock, out, session.computed());
+      const uint64_t needed = new_bytes(session, out.count);
+      out.reserved = Charge(resident_, missing + needed);
+      PageNodePtr lost;
+      bool all = true;
+      if (to_read > 0) {
+        const double page_s = page_read_s();
+        const double most = std::clamp(pass.read_s / page_s, 1.0, static_cast<double>(to_read));
+        const auto pages = static_cast<uint64_t>(most);
+        pass.read_s -= static_cast<double>(pages) * page_s;
+        all = pages == to_read;
+        lost = restore(lock, out, session.computed(), pages);
+      }
+      if (!lost && !all) {  // what was read is worth keeping until the rest is
+        appraise(session.tail_);
+        let_go(out);
+        released_.notify_all();
+        return false;
+      }
       if (!lost) {
         for (const PageNodePtr& node : out.nodes) out.pages.push_back(node->page);
+        pass.promised += new_bytes(session, session.pending()) - needed;
         return true;
       }
       // A page in the store was damaged or cannot be read: it is computed again, and so is all that
@@ -150,6 +174,20 @@ uint64_t Memory::new_bytes(const Session& session, int32_t count) const {
                       session.tail_->takes(session.pending_.front().label);
   const uint64_t pages = session.pages_with(static_cast<size_t>(count)) - session.pages_with(0);
   return (pages + (copies ? 1 : 0)) * page_bytes_;
+}
+
+// Whether there will be room for all that a session has pending beside those that joined before it:
+// one that ran out of room half way would have taken others' pages for nothing, and lose its own to
+// them in the next pass. What fits into this pass is find_room's to say.
+bool Memory::fits_whole(const Session& session, const Hold& hold, uint64_t missing,
+                        const PassState& pass) {
+  const uint64_t whole = new_bytes(session, session.pending());
+  if (whole == new_bytes(session, hold.count) && pass.promised == 0) return true;
+  const uint64_t needed = resident_->load() + missing + whole + pass.promised;
+  if (needed <= budget_) return true;
+  uint64_t freed = 0;
+  for (const PageNodePtr& node : evictable_pages()) freed += node->charge.bytes();
+  return needed <= budget_ + freed;
 }
 
 // Makes room for what a pass needs of a session. A session that is alone gets a smaller pass rather
@@ -306,12 +344,13 @@ PageNodePtr Memory::publish(const PageName& root, std::vector<PageNodePtr>& fill
   return before;
 }
 
-// Gets the pages that are missing out of the store. Returns the first that was not there, damaged
-// or unreadable, if any.
-PageNodePtr Memory::restore(Lock& lock, Hold& hold, int32_t next_pos) {
+// Gets the pages that are missing out of the store, the first pages_max of them. Returns the first
+// that was not there, damaged or unreadable, if any.
+PageNodePtr Memory::restore(Lock& lock, Hold& hold, int32_t next_pos, size_t pages_max) {
   std::vector<PageNodePtr> missing;
   for (const PageNodePtr& node : hold.nodes)
     if (!is_resident(*node, next_pos)) missing.push_back(node);
+  missing.resize(std::min(missing.size(), pages_max));
   const std::vector<PageNodePtr> line = with_ancestors(missing);
   lock.unlock();
   const int64_t use = store_->begin_use();
@@ -411,7 +450,8 @@ void Memory::drop(const Session& session) {
 void Memory::prefetch(Session& session) {
   GEIST_CHECK(session.memory_ == this);
   Hold held;
-  if (hold(session, 0, session.length() - 1, false, held)) release(held);
+  PassState alone{.read_s = std::numeric_limits<double>::infinity()};
+  if (hold(session, 0, session.length() - 1, false, alone, held)) release(held);
 }
 
 Memory::Stats Memory::stats() const {

@@ -116,10 +116,19 @@ class Memory {
     Charge reserved;                                  // for the pages that the pass will add
     std::optional<PageName> next;  // of the page that the session computes next, if it is complete
   };
+  // What the sessions of a pass share: the time left for reading pages, and the bytes that those
+  // which joined will need in later passes.
+  struct PassState {
+    double read_s;
+    uint64_t promised = 0;
+    int32_t refused = 0;  // sessions
+  };
   // Takes pages that are there instead of computing tokens before position adopt_end, gives up
   // those that are lost, and gets all others into memory, with room for `count` more tokens. When
-  // they do not fit beside what other passes hold: waits, or returns false.
-  bool hold(Session& session, int32_t count, int32_t adopt_end, bool wait, Hold& out);
+  // they do not fit beside what other passes hold: waits, or returns false. So it does when there
+  // is no time for reading all of them.
+  bool hold(Session& session, int32_t count, int32_t adopt_end, bool wait, PassState& pass,
+            Hold& out);
   void release(Hold& hold);
   // After a pass: names the complete ones of the nodes that it filled (each the parent of the next)
   // and returns the last, or the node of the same name that was there before.
@@ -133,10 +142,14 @@ class Memory {
                    uint32_t label, const std::vector<text::TokenId>& tokens);
   PageNodePtr complete(const PageName& root, PageNodePtr node);
   void roll_back(Session& session);
-  PageNodePtr restore(Lock& lock, Hold& hold, int32_t next_pos);
+  PageNodePtr restore(Lock& lock, Hold& hold, int32_t next_pos, size_t pages_max);
+  double page_read_s() const;
   bool make_room(Lock& lock, uint64_t bytes);
   bool make_room_for_copy(Lock& lock, PageNode& node);
+  std::vector<PageNodePtr> evictable_pages();
   std::vector<PageNodePtr> victims(uint64_t bytes);
+  bool fits_whole(const Session& session, const Hold& hold, uint64_t missing,
+                  const PassState& pass);
   bool worth_storing(const PageNode& node) const;
   bool is_resident(const PageNode& node, int32_t next_pos) const;
   bool is_here(const PageNode& node, int32_t next_pos) const;

@@ -17,6 +17,9 @@ constexpr int64_t kRowBytesMax = int64_t{64} << 20;
 // Passes of fewer tokens say little about what prefill costs.
 constexpr size_t kMeasuredTokensMin = 16;
 
+// After so many that do not fit, no more are tried: each costs a look at all pages.
+constexpr int32_t kRefusedMax = 16;
+
 using Clock = std::chrono::steady_clock;
 
 }  // namespace
@@ -44,22 +47,25 @@ bool Runner::is_computed_now(const Memory::Hold& hold) const {
 }
 
 // Adds a session to the pass with up to `room` of its tokens, unless there is no room in memory for
-// it now.
-Runner::Joined Runner::join(Session& session, int32_t room, const PassOptions& options) {
+// it now, or another one computes what it needs.
+bool Runner::join(Session& session, int32_t room, const PassOptions& options,
+                  Memory::PassState& pass) {
   Share& share = shares_.emplace_back(Share{.session = &session});
   if (session.memory_ != nullptr) {
     // Tokens whose rows are wanted are computed; the last one always, for its logits.
     int32_t adopt_end = session.length() - 1;
     if (options.on_row)
       adopt_end = std::min(adopt_end, std::max(options.row_from, session.row_from_));
-    if (!session.memory_->hold(session, room, adopt_end, shares_.size() == 1, share.hold)) {
+    const bool first = shares_.size() == 1;
+    if (!session.memory_->hold(session, room, adopt_end, first, pass, share.hold)) {
       shares_.pop_back();
-      return Joined::kNoRoom;
+      ++pass.refused;
+      return false;
     }
     if (is_computed_now(share.hold)) {
       session.memory_->release(share.hold);
       shares_.pop_back();
-      return Joined::kLater;
+      return false;
     }
   }
   share.count = std::min(session.pending(), session.memory_ != nullptr ? share.hold.count : room);
@@ -68,7 +74,7 @@ Runner::Joined Runner::join(Session& session, int32_t room, const PassOptions& o
   GEIST_CHECK(model_->config().causal || share.count == session.length());
   extend(share);
   queue(share, options);
-  return Joined::kYes;
+  return true;
 }
 
 // Moves the next tokens out of the queue into nodes and reserves their slots.
@@ -214,12 +220,13 @@ int32_t Runner::pass(std::span<Session* const> sessions, const PassOptions& opti
   // A callback may throw, and memory may run out.
   const std::unique_ptr<Runner, void (*)(Runner*)> ends(this,
                                                         [](Runner* self) { self->abandon(); });
+  Memory::PassState pass{.read_s = options.read_s_max};
   for (Session* session : sessions) {
     if (session->pending() == 0) continue;
-    if (room == 0) break;
-    const Joined joined = join(*session, static_cast<int32_t>(room), options);
-    if (joined == Joined::kNoRoom) break;
-    if (joined == Joined::kYes) room -= shares_.back().count;
+    if (room == 0 || pass.refused == kRefusedMax) break;
+    const int64_t most = session == sessions.front() ? options.first_tokens_max : room;
+    if (join(*session, static_cast<int32_t>(std::min(room, most)), options, pass))
+      room -= shares_.back().count;
   }
   if (shares_.empty()) return 0;
   int64_t row_count = 0;

@@ -11,6 +11,8 @@ namespace {
 constexpr int32_t kFirstPrefill = 32;     // tokens beside decoding before anything was measured
 constexpr int32_t kDecodeTokensMax = 16;  // more pending ones are prefill again (a new turn)
 constexpr double kFade = 0.8;
+constexpr double kReadShare = 0.25;  // of the latency, where pages may have to be read
+constexpr int32_t kTurnLogits = 16;
 
 double steady_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -31,7 +33,7 @@ Scheduler::Scheduler(Runner& runner, SchedulerOptions options)
 
 Scheduler::RequestId Scheduler::add(Session& session, OnLogits on_logits, int32_t priority) {
   GEIST_CHECK(session.pending() > 0);
-  requests_.push_back({next_id_, &session, std::move(on_logits), priority});
+  requests_.push_back({next_id_, &session, std::move(on_logits), priority, session.pending()});
   return next_id_++;
 }
 
@@ -51,13 +53,34 @@ int32_t Scheduler::prefill_budget() const {
   const double token_s = prefill_token_s_ > 0 ? prefill_token_s_ : decode_s_;
   const int32_t most = prefill_token_s_ > 0 ? options_.pass_tokens_max : kFirstPrefill;
   if (token_s <= 0) return kFirstPrefill;
-  const double room = (options_.latency_max_s - decode_s_) / token_s;
+  const double room = (options_.latency_max_s - read_s() - decode_s_) / token_s;
   const double tokens = std::clamp(room, double{1} * options_.prefill_tokens_min,
                                    double{1} * std::max(most, options_.prefill_tokens_min));
   return static_cast<int32_t>(tokens);
 }
 
-// Who decodes, then who prefills; each by priority, and who came first.
+double Scheduler::read_s() const {
+  const bool reads = std::any_of(requests_.begin(), requests_.end(), [](const Request& request) {
+    const Memory* memory = request.session->memory();
+    return memory != nullptr && memory->store() != nullptr;
+  });
+  return reads ? kReadShare * options_.latency_max_s : 0;
+}
+
+void Scheduler::give_turn() {
+  const auto has_turn = [&](const Request& request) { return request.id == turn_; };
+  if (turn_left_ > 0 && std::any_of(requests_.begin(), requests_.end(), has_turn)) return;
+  turn_ = 0;
+  int64_t longest = options_.passes_stuck_max - 1;
+  for (const Request& request : requests_) {
+    if (request.stuck <= longest) continue;
+    longest = request.stuck;
+    turn_ = request.id;
+    turn_left_ = kTurnLogits;
+  }
+}
+
+// Whose turn it is, then who decodes, then who prefills; each by priority, and who came first.
 std::vector<Scheduler::Request*> Scheduler::in_order() {
   std::vector<Request*> order;
   for (Request& request : requests_) {
@@ -68,6 +91,7 @@ std::vector<Scheduler::Request*> Scheduler::in_order() {
     return r.priority + r.waited / options_.passes_per_priority;
   };
   std::stable_sort(order.begin(), order.end(), [&](const Request* a, const Request* b) {
+    if ((a->id == turn_) != (b->id == turn_)) return a->id == turn_;
     if (a->decoding != b->decoding) return a->decoding;
     return rank(*a) > rank(*b);
   });
@@ -87,6 +111,7 @@ void Scheduler::measure(double seconds, int32_t decoded, int32_t prefilled) {
 
 bool Scheduler::step() {
   if (requests_.empty()) return false;
+  give_turn();
   const std::vector<Request*> order = in_order();
   std::vector<Session*> sessions;
   std::vector<int32_t> before;
@@ -98,13 +123,16 @@ bool Scheduler::step() {
     if (request->decoding) decode_tokens += request->session->pending();
     prefills = prefills || !request->decoding;
   }
-  const int32_t tokens_max =
-      decode_tokens > 0 && prefills
-          ? std::min(decode_tokens, options_.pass_tokens_max - options_.prefill_tokens_min) +
-                prefill_budget()
-          : options_.pass_tokens_max;
+  PassOptions pass{.tokens_max = options_.pass_tokens_max};
+  if (decode_tokens > 0 && prefills) {
+    const int32_t budget = prefill_budget();
+    pass.tokens_max =
+        std::min(decode_tokens, options_.pass_tokens_max - options_.prefill_tokens_min) + budget;
+    if (!order.front()->decoding) pass.first_tokens_max = budget;
+    pass.read_s_max = order.front()->id == turn_ ? pass.read_s_max : read_s();
+  }
   const double begin = options_.clock();
-  const int32_t computed = runner_->pass(sessions, {.tokens_max = tokens_max});
+  const int32_t computed = runner_->pass(sessions, pass);
   const double seconds = options_.clock() - begin;
   const int32_t decoded = std::min(decode_tokens, computed);
   measure(seconds, decoded, computed - decoded);
@@ -115,10 +143,14 @@ bool Scheduler::step() {
     if (request.ended) continue;
     Session& session = *request.session;
     request.waited = session.pending() < before[i] ? 0 : request.waited + 1;
+    request.stuck = session.pending() < request.fewest_pending ? 0 : request.stuck + 1;
+    request.fewest_pending = std::min(request.fewest_pending, session.pending());
     if (session.pending() > 0) continue;
     request.decoding = true;
+    if (request.id == turn_) --turn_left_;
     const bool goes_on = request.on_logits(session);
     if (!goes_on || session.pending() == 0) request.ended = true;
+    request.fewest_pending = session.pending();
   }
   stepping_ = false;
   std::erase_if(requests_, [](const Request& request) { return request.ended; });

@@ -9,9 +9,11 @@
 //
 // A pass takes the tokens of every session that decodes, and beside them as many tokens of prefill
 // as keep the pass within latency_max_s, by the times of the passes so far: a long prompt that
-// arrives slows the others down by that much and no more. Prefill gets at least a few tokens a
-// pass, and who waits rises in priority with every pass, so nobody starves. The plan depends on
-// time; no bit of any result does (session.h).
+// arrives slows the others down by that much and no more, also where its pages are read from a
+// store. Prefill gets at least a few tokens a pass, and who waits rises in priority with every
+// pass. Who gets nowhere for long, because there is no room for it beside the others or what it
+// computes is evicted again, has a turn: it comes before all others until it has had a few logits.
+// So nobody starves. The plan depends on time; no bit of any result does (session.h).
 //
 // Callers that want another schedule drive Runner::pass() themselves. Not thread-safe.
 #pragma once
@@ -30,6 +32,7 @@ struct SchedulerOptions {
   int32_t pass_tokens_max = 512;    // of any pass
   int32_t prefill_tokens_min = 4;   // a pass, whatever the latency
   int32_t passes_per_priority = 8;  // who waits so many passes rises by 1
+  int32_t passes_stuck_max = 64;    // who gets nowhere in so many passes has a turn
   // Seconds, from any origin; empty: the steady clock.
   std::function<double()> clock = {};
 };
@@ -55,6 +58,8 @@ class Scheduler {
   size_t requests() const { return requests_.size(); }
   // Tokens of prefill that the next pass takes beside sessions that decode.
   int32_t prefill_budget() const;
+  // The part of a pass's time that is kept for reading pages.
+  double read_s() const;
 
  private:
   struct Request {
@@ -62,11 +67,14 @@ class Scheduler {
     Session* session;
     OnLogits on_logits;
     int32_t priority;
-    int64_t waited = 0;     // passes since it was last served
-    bool decoding = false;  // has had logits
+    int32_t fewest_pending;  // since its last logits: less than that is progress
+    int64_t waited = 0;      // passes since it was last served
+    int64_t stuck = 0;       // passes since it last made progress
+    bool decoding = false;   // has had logits
     bool ended = false;
   };
   std::vector<Request*> in_order();
+  void give_turn();
   void measure(double seconds, int32_t decoded, int32_t prefilled);
 
   Runner* runner_;
@@ -74,6 +82,8 @@ class Scheduler {
   std::list<Request> requests_;  // in order of arrival
   RequestId next_id_ = 1;
   bool stepping_ = false;
+  RequestId turn_ = 0;          // of the request that comes first; 0: none
+  int32_t turn_left_ = 0;       // logits until the turn is over
   double decode_s_ = 0;         // of a pass without prefill; fading mean
   double prefill_token_s_ = 0;  // that a token of prefill adds; 0: not known yet
 };

@@ -23,8 +23,7 @@ struct Client {
     if (left-- == 0) return false;
     const auto best = std::max_element(expected.begin(), expected.end());
     const auto id = static_cast<TokenId>(best - expected.begin());
-    text.tokens.push_back(id);
-    text.labels.push_back(0);
+    text.add(id);
     EXPECT_TRUE(session.append(id).ok());
     return true;
   }
@@ -65,8 +64,7 @@ TEST_F(SchedulerTest, JoiningAndLeavingChangesNobodysBits) {
       if (step < 60 && step % 5 == 0) {
         Text text = step % 2 == 0 ? common : random_text(random_, 1 + random_.next_below(90));
         const Text own = random_text(random_, 1 + random_.next_below(20));
-        text.tokens.insert(text.tokens.end(), own.tokens.begin(), own.tokens.end());
-        text.labels.resize(text.tokens.size());
+        text.add(own);
         clients.push_back(std::make_unique<Client>(memory.get(), text,
                                                    static_cast<int32_t>(random_.next_below(30))));
         ids.push_back(add(scheduler, *clients.back(), static_cast<int32_t>(step % 3)));
@@ -157,6 +155,79 @@ TEST_F(SchedulerTest, WhoeverWaitsIsServedInTheEnd) {
       EXPECT_EQ(humble.session.pending(), 30) << "the others come first";
     }
   }
+}
+
+// Three sessions of which any two are too large for the memory, and each loses its pages to the
+// next: turns bring all of them to their ends.
+TEST_F(SchedulerTest, WhoDoesNotFitBesideTheOthersHasATurn) {
+  Machine machine(8);
+  Scheduler scheduler = make({.pass_tokens_max = 32, .passes_stuck_max = 10});
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < 3; ++i) {
+    clients.push_back(std::make_unique<Client>(&machine.memory, random_text(random_, 180), 40));
+    add(scheduler, *clients.back(), -i);
+  }
+  for (int step = 0; scheduler.requests() > 0; ++step) {
+    ASSERT_LT(step, 2000);
+    scheduler.step();
+    EXPECT_LE(machine.memory.stats().resident_bytes, machine.memory.budget_bytes());
+  }
+  for (const auto& client : clients) EXPECT_EQ(client->rows, 41);
+}
+
+// A joiner that is too large does not keep out one that fits, nor that one it for ever.
+TEST_F(SchedulerTest, WhoFitsIsServedPastWhoDoesNot) {
+  Machine machine(9);
+  Scheduler scheduler = make({.passes_stuck_max = 40});
+  Client talker(&machine.memory, random_text(random_, 60), 100);
+  Client large(&machine.memory, random_text(random_, 230), 0);
+  Client small(&machine.memory, random_text(random_, 40), 3);
+  add(scheduler, talker);
+  scheduler.step();
+  add(scheduler, large);
+  add(scheduler, small);
+  for (int i = 0; i < 5; ++i) scheduler.step();
+  EXPECT_EQ(small.rows, 4);
+  EXPECT_EQ(large.rows, 0);
+  for (int i = 0; i < 55 && large.rows < 1; ++i) scheduler.step();
+  EXPECT_EQ(large.rows, 1);
+  EXPECT_GT(talker.left, 0) << "the large one came first";
+  while (scheduler.step()) {
+  }
+  EXPECT_EQ(talker.rows, 101);
+}
+
+// Pages of a long text come from the store a few at a time, and who decodes goes on meanwhile.
+TEST_F(SchedulerTest, ReadingPagesLeavesDecodingItsLatency) {
+  const Folder folder;
+  const auto store = open_store(folder);
+  Machine machine(100, store.get());
+  const Text text = random_text(random_, 240);
+  {
+    Client writer(&machine.memory, text, 0);
+    Scheduler scheduler = make();
+    add(scheduler, writer);
+    while (scheduler.step()) {
+    }
+    ASSERT_EQ(machine.memory.demote(writer.session), 7);
+  }
+  Client talker(&machine.memory, random_text(random_, 5), 40);
+  Client reader(&machine.memory, text, 0);
+  // Of a latency of nothing, one page a pass.
+  Scheduler scheduler = make({.latency_max_s = 1e-12});
+  add(scheduler, talker);
+  scheduler.step();
+  add(scheduler, reader);
+  uint64_t restored = 0;
+  for (int pass = 0; reader.rows == 0; ++pass) {
+    ASSERT_LT(pass, 30);
+    const int32_t rows = talker.rows;
+    scheduler.step();
+    EXPECT_EQ(talker.rows, rows + 1) << "nobody waits";
+    EXPECT_LE(machine.memory.stats().pages_restored, restored + 1);
+    restored = machine.memory.stats().pages_restored;
+  }
+  EXPECT_EQ(restored, 7u);
 }
 
 TEST_F(SchedulerTest, CallbacksMayAddAndCancel) {

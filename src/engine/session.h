@@ -23,6 +23,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -82,6 +83,7 @@ class Session {
   int32_t length() const { return computed() + pending(); }
   int32_t pending() const { return static_cast<int32_t>(pending_.size()); }  // not yet computed
   int32_t context_max() const { return context_max_; }
+  const Memory* memory() const { return memory_; }                       // null: none
   const model::AdapterSet* adapters() const { return adapters_.get(); }  // null: none
   uint64_t kv_bytes() const;  // held now: of all pages, shared ones included
 
@@ -146,6 +148,10 @@ void Session::roll_back(const Here& here) {
 
 struct PassOptions {
   int32_t tokens_max = 512;  // of all sessions together; the first ones are served first
+  int32_t first_tokens_max = INT32_MAX;  // of these, of the first session
+  // For reading pages from stores, all sessions together, by the rate so far. A session that lacks
+  // more reads on in the next passes, a page at least, and computes nothing meanwhile.
+  double read_s_max = std::numeric_limits<double>::infinity();
   model::Output output = model::Output::kLogits;
   // Called in order with the row of each token at position row_from or later; without it only a
   // session's last pending token gets a row, which becomes logits().
@@ -161,9 +167,10 @@ class Runner {
   ~Runner();
 
   // Computes up to tokens_max pending tokens, in one forward pass over all sessions that fit into
-  // memory together. Returns how many (0: nothing is pending). pending() may fall by more, where
-  // pages were there already. A session whose next page another one computes in this pass waits for
-  // it.
+  // memory together; one that does not fit beside those before it, with all that it has pending, is
+  // passed over. Returns how many (0: nothing is pending, or it all waits for pages to be read).
+  // pending() may fall by more, where pages were there already. A session whose next page another
+  // one computes in this pass waits for it.
   int32_t pass(std::span<Session* const> sessions, const PassOptions& options = {});
   int32_t pass(Session& session, const PassOptions& options = {}) {
     Session* const one = &session;
@@ -174,8 +181,7 @@ class Runner {
 
  private:
   struct Share;  // a session's part of a pass
-  enum class Joined { kYes, kNoRoom, kLater };
-  Joined join(Session& session, int32_t room, const PassOptions& options);
+  bool join(Session& session, int32_t room, const PassOptions& options, Memory::PassState& pass);
   bool is_computed_now(const Memory::Hold& hold) const;
   void extend(Share& share);
   void extend_run(Share& share, int32_t run, uint32_t label);

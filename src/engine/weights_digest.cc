@@ -1,7 +1,5 @@
 #include "engine/weights_digest.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <optional>
@@ -40,25 +38,16 @@ void add(Sha256& hash, const gguf::Value& value) {
   std::visit([&](const auto& data) { add(hash, data); }, value.data);
 }
 
-// What tells that the files are still those whose digest was remembered; nothing without files, or
-// when what lies there is not what was mapped, as far as the size tells.
-std::optional<std::string> identity(const gguf::File& file) {
+// What tells the files that are mapped from others, and from themselves after a change; nothing
+// without files.
+std::string identity(const gguf::File& file) {
   std::string text;
-  uint64_t bytes = 0;
-  for (const std::string& path : file.paths()) {
-    struct stat info {};
+  for (const auto& mapping : file.mappings()) {
     std::error_code error;
-    const std::string absolute = std::filesystem::absolute(path, error).string();
-    if (error || ::stat(path.c_str(), &info) != 0) return std::nullopt;
-    const auto nanoseconds = [](const timespec& t) {
-      return std::to_string(int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec);
-    };
-    text += absolute + "\n" + std::to_string(info.st_dev) + " " + std::to_string(info.st_ino) +
-            " " + std::to_string(info.st_size) + " " + nanoseconds(info.st_mtim) + " " +
-            nanoseconds(info.st_ctim) + "\n";
-    bytes += static_cast<uint64_t>(info.st_size);
+    const std::string absolute = std::filesystem::absolute(mapping->path(), error).string();
+    if (error) return "";
+    text += absolute + "\n" + mapping->identity() + "\n";
   }
-  if (text.empty() || bytes != file.file_bytes()) return std::nullopt;
   return text;
 }
 
@@ -100,20 +89,19 @@ Sha256Digest weights_digest(const gguf::File& file, ThreadPool& pool) {
 
 Sha256Digest cached_weights_digest(const gguf::File& file, const std::string& folder,
                                    ThreadPool& pool) {
-  const auto known_by = identity(file);
-  if (!known_by) return weights_digest(file, pool);
+  const std::string known_by = identity(file);
+  if (known_by.empty()) return weights_digest(file, pool);
   const std::string path =
-      folder + "/" + to_hex(sha256(std::as_bytes(std::span(*known_by)))).substr(0, 32) + ".weights";
+      folder + "/" + to_hex(sha256(std::as_bytes(std::span(known_by)))).substr(0, 32) + ".weights";
   if (const auto text = read_file(path, 4096); text.ok()) {
     // The identity in full, then the digest.
-    if (text->size() == known_by->size() + 64 && text->starts_with(*known_by))
-      if (const auto digest = from_hex(text->substr(known_by->size()))) return *digest;
+    if (text->size() == known_by.size() + 64 && text->starts_with(known_by))
+      if (const auto digest = from_hex(text->substr(known_by.size()))) return *digest;
   }
   const Sha256Digest digest = weights_digest(file, pool);
-  if (identity(file) != known_by) return digest;  // replaced meanwhile: this is not its digest
   std::error_code error;
   std::filesystem::create_directories(folder, error);
-  static_cast<void>(write_file(path, *known_by + to_hex(digest)));
+  static_cast<void>(write_file(path, known_by + to_hex(digest)));
   return digest;
 }
 

@@ -93,13 +93,12 @@ const Tensor* File::find(std::string_view tensor_name) const {
   return entry == index_.end() ? nullptr : &tensors_[entry->second];
 }
 
-std::vector<std::string> File::paths() const {
+std::vector<std::string> File::sources() const {
+  if (!sources_.empty()) return sources_;
   std::vector<std::string> paths;
   for (const auto& mapping : mappings_) paths.push_back(mapping->path());
   return paths;
 }
-
-std::vector<std::string> File::sources() const { return sources_.empty() ? paths() : sources_; }
 
 void File::release(const Tensor& tensor) const {
   for (const auto& mapping : mappings_) {

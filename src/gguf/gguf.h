@@ -116,7 +116,7 @@ class File {
   const Tensor* find(std::string_view tensor_name) const;
   uint64_t file_bytes() const { return file_bytes_; }
   // The files that are mapped: all parts of a split; none when parsed or assembled in memory.
-  std::vector<std::string> paths() const;
+  std::span<const std::shared_ptr<const MappedFile>> mappings() const { return mappings_; }
   // All that it was read from: the files that are mapped, or what an import read. Writing to one of
   // them is refused (base/file.h, refuse_overwriting).
   std::vector<std::string> sources() const;

@@ -1,6 +1,6 @@
-// Matrix products for a forward pass: a weight matrix in whatever form it is at hand (mapped from the
-// file, or packed into panels), activations quantised once for all matrices that read them, work split
-// over a thread pool by rows.
+// Matrix products for a forward pass: a weight matrix in whatever form it is at hand (mapped from
+// the file, or packed into panels), activations quantised once for all matrices that read them,
+// work split over a thread pool by rows.
 #pragma once
 
 #include <cstddef>
@@ -14,9 +14,9 @@
 
 namespace geist::kernels {
 
-// A weight matrix [rows, cols], row-major, as in the file. `panels`, when set, holds the same weights
-// packed (pack_matrix); a quantised matrix without panels is packed tile by tile as it is used, which gives
-// the same bits, slower: for files larger than memory.
+// A weight matrix [rows, cols], row-major, as in the file. `panels`, when set, holds the same
+// weights packed (pack_matrix); a quantised matrix without panels is packed tile by tile as it is
+// used, which gives the same bits, slower: for files larger than memory.
 struct Matrix {
   TensorType type = TensorType::kF32;
   int64_t rows = 0, cols = 0;
@@ -29,7 +29,8 @@ int64_t packed_bytes(const Matrix& w);
 // Packs into dst (packed_bytes(w) bytes, 64-byte aligned), in parallel.
 void pack_matrix(const Kernels& kernels, ThreadPool& pool, const Matrix& w, std::byte* dst);
 
-// f32 rows [tokens, cols] and, made on demand, their 8-bit form. Reused between calls to avoid allocation.
+// f32 rows [tokens, cols] and, made on demand, their 8-bit form. Reused between calls to avoid
+// allocation.
 class Activations {
  public:
   // Refers to x (not copied): tokens rows of cols floats, stride floats apart.
@@ -57,7 +58,8 @@ struct MatmulJob {
 };
 
 // All jobs read the same x and run in one parallel region.
-void matmul(const Kernels& kernels, ThreadPool& pool, Activations& x, std::span<const MatmulJob> jobs);
+void matmul(const Kernels& kernels, ThreadPool& pool, Activations& x,
+            std::span<const MatmulJob> jobs);
 
 // One row of w as f32 (embedding look-up): dequantised exactly.
 void matrix_row(const Matrix& w, int64_t row, float* out);

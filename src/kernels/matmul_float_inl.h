@@ -76,9 +76,10 @@ struct FloatMatmul {
 
   // ---- one token
 
-  // Eight streams are more than the processor prefetches well by itself: F16 rows read 14% faster
-  // so.
-  static constexpr int64_t kPrefetchBytes = 512;
+  // Eight streams are more than the processor prefetches well by itself, and it does not know that
+  // the next eight begin where these end: F16 rows of 4 kB read 15% faster so than asked for 512
+  // bytes ahead within the row, and those 10% faster than not asked for.
+  static constexpr int64_t kPrefetchBytes = 1024;
 
   template <int kRows>
   static GEIST_INLINE void decode_rows(const FloatProduct& p, int64_t r) {
@@ -89,12 +90,15 @@ struct FloatMatmul {
       row[i] = p.w + (r + i) * p.w_stride;
       acc[i] = S::zero();
     }
+    const int64_t row_bytes = p.cols * Row::kBytes;
     int64_t k = 0;
     for (; k + 32 <= p.cols; k += 32) {
       const F x0 = S::load(p.x + k), x1 = S::load(p.x + k + 16);
+      int64_t ahead = k * Row::kBytes + kPrefetchBytes;
+      if (ahead >= row_bytes) ahead += (kRows - 1) * p.w_stride;
       GEIST_UNROLL
       for (int i = 0; i < kRows; ++i) {
-        __builtin_prefetch(row[i] + k * Row::kBytes + kPrefetchBytes);
+        __builtin_prefetch(row[i] + ahead);
         acc[i] = S::fma(Row::load(row[i], k), x0, acc[i]);
         acc[i] = S::fma(Row::load(row[i], k + 16), x1, acc[i]);
       }

@@ -63,8 +63,12 @@ struct PanelFormat {
     const int per_group = scales == PanelScales::kBytes && offset ? 32 : 16;
     return 32 / group * per_group;
   }
-  [[gnu::always_inline]] constexpr int chunk_bytes() const { return low_bytes() + high_bytes() + scale_bytes(); }
-  [[gnu::always_inline]] constexpr int header_bytes() const { return !super() ? 0 : offset ? 64 : 32; }
+  [[gnu::always_inline]] constexpr int chunk_bytes() const {
+    return low_bytes() + high_bytes() + scale_bytes();
+  }
+  [[gnu::always_inline]] constexpr int header_bytes() const {
+    return !super() ? 0 : offset ? 64 : 32;
+  }
 };
 
 // Bytes of one panel of 16 rows of `cols` weights (a multiple of the type's block size). 0 for
@@ -160,12 +164,13 @@ inline constexpr PanelFormat kPanelFormat = internal::make_panel_format(kType);
 }  // namespace geist::kernels
 
 // Calls M(type) for every type that has panels.
-#define GEIST_FOR_EACH_PANEL_TYPE(M)                                                         \
-  M(kQ4_0)                                                                                   \
-  M(kQ4_1)                                                                                   \
-  M(kQ5_0)                                                                                   \
-  M(kQ5_1)                                                                                   \
-  M(kQ8_0)                                                                                   \
-  M(kQ2_K)                                                                                   \
-  M(kQ3_K) M(kQ4_K) M(kQ5_K) M(kQ6_K) M(kIQ2_XXS) M(kIQ2_XS) M(kIQ2_S) M(kIQ3_XXS) M(kIQ3_S) \
-      M(kIQ4_NL) M(kIQ4_XS)
+#define GEIST_FOR_EACH_PANEL_TYPE(M) \
+  M(kQ4_0)                           \
+  M(kQ4_1)                           \
+  M(kQ5_0)                           \
+  M(kQ5_1)                           \
+  M(kQ8_0)                           \
+  M(kQ2_K)                           \
+  M(kQ3_K)                           \
+  M(kQ4_K)                           \
+  M(kQ5_K) M(kQ6_K) M(kIQ2_XXS) M(kIQ2_XS) M(kIQ2_S) M(kIQ3_XXS) M(kIQ3_S) M(kIQ4_NL) M(kIQ4_XS)

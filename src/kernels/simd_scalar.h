@@ -39,8 +39,8 @@ GEIST_INLINE float widen_f16(uint16_t bits) {
   const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
   if (magnitude > 0x7c00u) return bit_copy<float>(sign | 0x7fc00000u | (magnitude << 13));
   if (magnitude == 0x7c00u) return bit_copy<float>(sign | 0x7f800000u);
-  // Exponents are biased by 127 instead of 15. A subnormal is its mantissa times 2^-24: computed from
-  // an integer, for processors take a hundred times as long over subnormals of their own.
+  // Exponents are biased by 127 instead of 15. A subnormal is its mantissa times 2^-24: computed
+  // from an integer, for processors take a hundred times as long over subnormals of their own.
   const float subnormal = static_cast<float>(static_cast<int32_t>(magnitude)) * 0x1p-24f;
   const uint32_t normal = (magnitude << 13) + (112u << 23);
   return bit_copy<float>((magnitude < 0x400u ? bit_copy<uint32_t>(subnormal) : normal) | sign);

@@ -9,10 +9,27 @@
 namespace geist::kernels {
 
 enum class TensorType : uint32_t {
-  kF32 = 0, kF16 = 1, kQ4_0 = 2, kQ4_1 = 3, kQ5_0 = 6, kQ5_1 = 7, kQ8_0 = 8,
-  kQ2_K = 10, kQ3_K = 11, kQ4_K = 12, kQ5_K = 13, kQ6_K = 14,
-  kIQ2_XXS = 16, kIQ2_XS = 17, kIQ3_XXS = 18, kIQ4_NL = 20, kIQ3_S = 21, kIQ2_S = 22, kIQ4_XS = 23,
-  kI32 = 26, kBF16 = 30,
+  kF32 = 0,
+  kF16 = 1,
+  kQ4_0 = 2,
+  kQ4_1 = 3,
+  kQ5_0 = 6,
+  kQ5_1 = 7,
+  kQ8_0 = 8,
+  kQ2_K = 10,
+  kQ3_K = 11,
+  kQ4_K = 12,
+  kQ5_K = 13,
+  kQ6_K = 14,
+  kIQ2_XXS = 16,
+  kIQ2_XS = 17,
+  kIQ3_XXS = 18,
+  kIQ4_NL = 20,
+  kIQ3_S = 21,
+  kIQ2_S = 22,
+  kIQ4_XS = 23,
+  kI32 = 26,
+  kBF16 = 30,
 };
 
 struct TensorTypeInfo {
@@ -29,8 +46,8 @@ std::optional<TensorType> tensor_type_from_name(std::string_view name);
 
 inline bool is_quantized(TensorType type) { return tensor_type_info(type).block_size > 1; }
 
-// Bytes of a row of `cols` weights; nothing when cols is negative, not a multiple of the block size, or
-// the product overflows.
+// Bytes of a row of `cols` weights; nothing when cols is negative, not a multiple of the block
+// size, or the product overflows.
 std::optional<int64_t> row_bytes(TensorType type, int64_t cols);
 
 }  // namespace geist::kernels

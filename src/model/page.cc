@@ -18,9 +18,9 @@ std::shared_ptr<std::byte[]> copy_part(const std::shared_ptr<std::byte[]>& part,
   return copy;
 }
 
-void make_part_own(std::shared_ptr<std::byte[]>& part, int64_t bytes, bool read_only) {
+void make_part_own(std::shared_ptr<std::byte[]>& part, int64_t bytes) {
   if (part == nullptr) return;
-  if (read_only || part.use_count() > 1) part = copy_part(part, bytes);
+  if (part.use_count() > 1) part = copy_part(part, bytes);
   // use_count() orders nothing. What a former holder read on another thread, copying this page for
   // itself, must come before what is written now: giving up a reference is an acquire (a fence
   // would do, but the thread sanitizer does not know fences).
@@ -54,9 +54,8 @@ std::shared_ptr<std::byte[]> allocate_part(int64_t bytes) {
 void make_own(const KvLayout& layout, std::shared_ptr<Page>& page) {
   if (page.use_count() > 1) page = std::make_shared<Page>(*page);
   std::shared_ptr<Page>(page).reset();  // as in make_part_own()
-  make_part_own(page->full, layout.full_bytes, page->read_only);
-  make_part_own(page->window, layout.window_bytes, page->read_only);
-  page->read_only = false;
+  make_part_own(page->full, layout.full_bytes);
+  make_part_own(page->window, layout.window_bytes);
 }
 
 int32_t reserve(const Config& config, Sequence& sequence, int32_t count, uint32_t label) {

@@ -27,9 +27,6 @@ struct Page {
   int32_t count = 0;
   int32_t first_pos = 0;
   uint32_t label = 0;
-  // The buffers are a read-only view (of a mapped file, say, that the pointers keep alive): they
-  // are copied before they are written.
-  bool read_only = false;
   // 64-byte aligned, KvLayout::full_bytes and window_bytes long. Null where the model has no such
   // layers; window also where the sequence dropped it. Slots from `count` on are zero, so the bytes
   // are a function of the page's tokens and those before them.

@@ -3,6 +3,7 @@
 
 usage: tests/oracle/compare.py [--types F32,Q8_0] [--only NAME,...] [--cache F32] [--cpu haswell]
                                [--csv bench/results/oracle_vs_llama_cpp.csv]
+       tests/oracle/compare.py --model minds/mini.gguf     a file of your own, on the README's first tokens
 
 Builds oracle_models (release preset), which writes a model for each variant of tests/support/random_model.cc
 and geist's logits; asks llama.cpp (bench/peer.py installs it) for its probabilities of the next token after
@@ -16,6 +17,7 @@ import csv
 import json
 import math
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -25,6 +27,8 @@ from peer import install_peer  # noqa: E402
 
 BUILD = ROOT / "build" / "release"
 FOLDER = BUILD / "oracle"
+GEIST = BUILD / "geist"
+TOKENS = 200
 PROBABILITY_MIN = 1e-4
 # llama.cpp takes GELU from a table of F16 values.
 GELU = {"bloom", "falcon", "gemma", "gemma2", "gemma3", "gpt2", "gptneox", "mpt", "phi2", "starcoder2",
@@ -48,6 +52,25 @@ def build(types):
                    check=True, stdout=subprocess.DEVNULL)
     subprocess.run([BUILD / "oracle_models", FOLDER, *types], check=True)
     return json.loads((FOLDER / "index.json").read_text())
+
+
+def model_file(path):
+    """The same index for one GGUF file: its logits on the beginning of the README."""
+    info = json.loads(subprocess.run([GEIST, "info", path, "--json"], check=True, capture_output=True).stdout)
+    text = (ROOT / "README.md").read_bytes()[:TOKENS * 4]
+    encoded = subprocess.run([GEIST, "tokenize", path, "--json"], check=True, input=text, capture_output=True)
+    tokens = json.loads(encoded.stdout)[:min(TOKENS, info["context_length"])]
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    stem = FOLDER / f"own-{path.stem}"
+    shutil.copyfile(path, f"{stem}.gguf")
+    rows = pathlib.Path(f"{stem}.npy")
+    subprocess.run([GEIST, "logits", path, "--tokens", ",".join(map(str, tokens)), "--out", rows], check=True)
+    values = rows.read_bytes()[-4 * len(tokens) * info["vocab_size"]:]  # behind the header of the .npy
+    pathlib.Path(f"{stem}.f32").write_bytes(values)
+    types = [row["type"] for row in info["types"] if row["type"] != "F32"]
+    return {"tokens": tokens, "models": [{
+        "name": path.name, "architecture": info["architecture"], "type": types[0] if types else "F32",
+        "stem": str(stem), "row": info["vocab_size"], "embeds": False, "mixture": False}]}
 
 
 def read(path, kind):
@@ -108,7 +131,7 @@ def compare(model, tokens, peer, cache):
     agrees = worst <= worst_max and rms <= rms_max
     row |= {"max": f"{worst:.2e}", "rms": f"{rms:.2e}", "max_allowed": worst_max if worst_max < math.inf else "",
             "rms_allowed": rms_max, "note": ""}
-    if model["type"] != "F32":
+    if model["type"] != "F32" and pathlib.Path(model["stem"] + ".exact.f32").exists():
         exact = normal_form(model, read(pathlib.Path(model["stem"] + ".exact.f32"), "f"), True)
         from_exact, peer_from_exact = difference(model, exact, ours)[1], difference(model, exact, theirs)[1]
         row |= {"rms_from_exact": f"{from_exact:.2e}", "peer_rms_from_exact": f"{peer_from_exact:.2e}"}
@@ -123,9 +146,10 @@ def main():
     parser.add_argument("--cache", default="F32", choices=["F32", "F16"])
     parser.add_argument("--cpu", default="haswell")
     parser.add_argument("--csv", type=pathlib.Path)
+    parser.add_argument("--model", type=pathlib.Path)
     args = parser.parse_args()
     peer = install_peer(args.cpu)
-    index = build(args.types.split(","))
+    index = model_file(args.model) if args.model else build(args.types.split(","))
     rows = []
     for model in index["models"]:
         if args.only and model["name"] not in args.only.split(","):

@@ -23,7 +23,8 @@ void probe_open_vocabulary(const char* file) {
 }
 size_t probe_encode(const char* text, size_t size, int raw, const int** out) {
   id_count = 0;
-  encode((Text){text, size}, raw, spm ? (u64)number("tokenizer.ggml.add_space_prefix", 0, 1, 1) : 0);
+  encode((Text){text, size}, raw,
+         spm ? (u64)number("tokenizer.ggml.add_space_prefix", 0, 1, 1) : 0);
   *out = ids;
   return id_count;
 }

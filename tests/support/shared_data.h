@@ -19,8 +19,8 @@ inline std::optional<std::string> shared_path(std::string_view relative) {
   return path;
 }
 
-// A file of the golden set (tests/golden/README.md): the whole set where the shared data is, else the part of it that
-// lies in the repository.
+// A file of the golden set (tests/golden/README.md): the whole set where the shared data is, else
+// the part of it that lies in the repository.
 inline std::optional<std::string> golden_path(std::string_view relative) {
   if (auto path = shared_path("data/golden/dev/" + std::string(relative))) return path;
   std::string path = std::string(GEIST_SOURCE_DIR) + "/tests/golden/" + std::string(relative);
