@@ -150,6 +150,7 @@ bool Memory::hold(Session& session, int32_t count, int32_t adopt_end, bool wait,
     // were told then), and two would wake each other for ever.
     let_go(out);
     if (!wait) return false;
+    ++stats_.waits;
     released_.wait(lock);
   }
 }

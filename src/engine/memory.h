@@ -91,6 +91,7 @@ class Memory {
     uint64_t pages_evicted = 0;
     uint64_t pages_known = 0;  // by name: those in memory, and those that others follow
     uint64_t pages_lost = 0;   // to be computed again by a session that had them
+    uint64_t waits = 0;        // times that a pass went to sleep for want of room
   };
   Stats stats() const;
 
