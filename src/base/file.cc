@@ -47,26 +47,29 @@ struct Descriptor {
 
 Result<MappedFile> MappedFile::open(const std::string& path) {
   // O_NONBLOCK: opening a FIFO would wait for a writer, and it is refused below anyway.
-  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
+  Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
   if (file.fd < 0) return errno_error("cannot open", path);
   struct stat info {};
   if (::fstat(file.fd, &info) != 0) return errno_error("cannot stat", path);
   if (!S_ISREG(info.st_mode))
     return errorf("%s: not a regular file; give one that lies on a disk", path.c_str());
   const size_t size = static_cast<size_t>(info.st_size);
-  if (size == 0) return MappedFile(nullptr, 0, path, identity_of(info));
+  if (size == 0) return MappedFile(-1, nullptr, 0, path, identity_of(info));
   void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd, 0);
   if (data == MAP_FAILED) return errno_error("cannot map", path);
-  return MappedFile(static_cast<const std::byte*>(data), size, path, identity_of(info));
+  return MappedFile(std::exchange(file.fd, -1), static_cast<const std::byte*>(data), size, path,
+                    identity_of(info));
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)),
+    : fd_(std::exchange(other.fd_, -1)),
+      data_(std::exchange(other.data_, nullptr)),
       size_(std::exchange(other.size_, 0)),
       path_(std::move(other.path_)),
       identity_(std::move(other.identity_)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(fd_, other.fd_);
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
   std::swap(path_, other.path_);
@@ -76,6 +79,19 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (fd_ >= 0) ::close(fd_);
+}
+
+bool MappedFile::read(size_t offset, std::span<std::byte> out) const {
+  GEIST_CHECK(offset <= size_ && out.size() <= size_ - offset);
+  while (!out.empty()) {
+    const ssize_t got = ::pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return false;
+    offset += static_cast<size_t>(got);
+    out = out.subspan(static_cast<size_t>(got));
+  }
+  return true;
 }
 
 void MappedFile::release(size_t offset, size_t size) const {

@@ -100,16 +100,21 @@ std::vector<std::string> File::sources() const {
   return paths;
 }
 
-void File::release(const Tensor& tensor) const {
+const MappedFile* File::mapping_of(const Tensor& tensor) const {
   for (const auto& mapping : mappings_) {
     const auto bytes = mapping->bytes();
     const std::less<const std::byte*> before;  // a total order, also over different mappings
-    if (before(tensor.data.data(), bytes.data()) ||
-        !before(tensor.data.data(), bytes.data() + bytes.size()))
-      continue;
-    mapping->release(static_cast<size_t>(tensor.data.data() - bytes.data()), tensor.data.size());
-    return;
+    if (!before(tensor.data.data(), bytes.data()) &&
+        before(tensor.data.data(), bytes.data() + bytes.size()))
+      return mapping.get();
   }
+  return nullptr;
+}
+
+void File::release(const Tensor& tensor) const {
+  if (const MappedFile* mapping = mapping_of(tensor))
+    mapping->release(static_cast<size_t>(tensor.data.data() - mapping->bytes().data()),
+                     tensor.data.size());
 }
 
 }  // namespace geist::gguf

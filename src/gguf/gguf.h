@@ -120,6 +120,8 @@ class File {
   // All that it was read from: the files that are mapped, or what an import read. Writing to one of
   // them is refused (base/file.h, refuse_overwriting).
   std::vector<std::string> sources() const;
+  // The mapped file that holds a tensor's data; null when it was parsed or assembled in memory.
+  const MappedFile* mapping_of(const Tensor& tensor) const;
   // Tells the kernel that a tensor's mapped pages are not needed now (after packing them).
   void release(const Tensor& tensor) const;
 

@@ -130,14 +130,24 @@ void check_job(const MatmulJob& job, const Activations& x) {
 
 int64_t packed_bytes(const Matrix& w) { return panel_count(w) * panel_bytes(w.type, w.cols); }
 
-void pack_matrix(const Kernels& kernels, ThreadPool& pool, const Matrix& w, std::byte* dst) {
+void pack_matrix(const Kernels& kernels, ThreadPool& pool, const Matrix& w, std::byte* dst,
+                 const RowSource& source) {
   const int64_t bytes = panel_bytes(w.type, w.cols), stride = bytes_of_row(w);
   if (bytes == 0) return;
+  // A few panels' rows at a time, which stay in the second level of cache.
+  const int64_t step = source ? std::max<int64_t>(1, kScratchBytes / (kPanelRows * stride)) : 1;
   pool.for_ranges(panel_count(w), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t p = begin; p < end; ++p) {
-      const int64_t row = p * kPanelRows;
-      kernels.pack_panel(w.type, w.data + row * stride, stride,
-                         std::min<int64_t>(kPanelRows, w.rows - row), w.cols, dst + p * bytes);
+    PanelScratch scratch;
+    std::byte* const buffer = source ? scratch.get(step * kPanelRows * stride) : nullptr;
+    for (int64_t first = begin; first < end; first += step) {
+      const int64_t last = std::min(first + step, end), row = first * kPanelRows;
+      const std::byte* from = source
+                                  ? source(row, std::min(last * kPanelRows, w.rows) - row, buffer)
+                                  : w.data + row * stride;
+      for (int64_t p = first; p < last; ++p, from += kPanelRows * stride)
+        kernels.pack_panel(w.type, from, stride,
+                           std::min<int64_t>(kPanelRows, w.rows - p * kPanelRows), w.cols,
+                           dst + p * bytes);
     }
   });
 }

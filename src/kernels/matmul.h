@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -26,8 +27,13 @@ struct Matrix {
 
 // Bytes of the packed form of the whole matrix; 0 for float types, which need none.
 int64_t packed_bytes(const Matrix& w);
-// Packs into dst (packed_bytes(w) bytes, 64-byte aligned), in parallel.
-void pack_matrix(const Kernels& kernels, ThreadPool& pool, const Matrix& w, std::byte* dst);
+// Where rows [row, row + rows) of a matrix lie in the file's layout: anywhere, or copied into
+// `buffer`, which has room for them. Called from several threads.
+using RowSource = std::function<const std::byte*(int64_t row, int64_t rows, std::byte* buffer)>;
+// Packs into dst (packed_bytes(w) bytes, 64-byte aligned), in parallel. Without a source the rows
+// are those at w.data.
+void pack_matrix(const Kernels& kernels, ThreadPool& pool, const Matrix& w, std::byte* dst,
+                 const RowSource& source = {});
 
 // f32 rows [tokens, cols] and, made on demand, their 8-bit form. Reused between calls to avoid
 // allocation.

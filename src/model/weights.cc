@@ -36,6 +36,20 @@ int64_t aligned(int64_t bytes) {
   return (bytes + kPanelAlignment - 1) / kPanelAlignment * kPanelAlignment;
 }
 
+// Where packing finds a matrix's rows: read from its file rather than touched in the mapping, for
+// they are used once. What cannot be read is left to the mapping, whose fault ends the program with
+// a line. Empty: the matrix is in memory.
+kernels::RowSource source_of(const Matrix& matrix, const MappedFile* mapping) {
+  if (mapping == nullptr) return {};
+  const std::byte* const data = matrix.data;
+  const int64_t row_bytes = kernels::row_bytes(matrix.type, matrix.cols).value_or(0);
+  return [=](int64_t row, int64_t rows, std::byte* buffer) {
+    const std::byte* from = data + row * row_bytes;
+    const std::span out(buffer, static_cast<size_t>(rows * row_bytes));
+    return mapping->read(static_cast<size_t>(from - mapping->bytes().data()), out) ? buffer : from;
+  };
+}
+
 }  // namespace
 
 std::string block_name(int layer, const char* what) {
@@ -175,6 +189,7 @@ void PackedWeights::pack(const Loader& loader, const kernels::Kernels& kernels, 
                          const std::function<void(double)>& progress) {
   const std::vector<Loader::Product>& products = loader.products();
   int64_t total = 0;
+  const gguf::File& file = loader.file();
   for (const Loader::Product& p : products) total += aligned(kernels::packed_bytes(*p.matrix));
   const auto available =
       static_cast<int64_t>(std::min<uint64_t>(available_memory_bytes(), INT64_MAX));
@@ -212,13 +227,14 @@ void PackedWeights::pack(const Loader& loader, const kernels::Kernels& kernels, 
   int64_t done = 0;
   for (size_t i = 0; i < chosen.size(); ++i) {
     const Loader::Product& product = products[chosen[i]];
-    std::byte* dst = panels_.get() + done;
-    kernels::pack_matrix(kernels, pool, *product.matrix, dst);
+    std::byte* const dst = panels_.get() + done;
+    kernels::pack_matrix(kernels, pool, *product.matrix, dst,
+                         source_of(*product.matrix, file.mapping_of(*product.tensor)));
     product.matrix->panels = dst;
     done += aligned(kernels::packed_bytes(*product.matrix));
     // The pages of a tensor go after its last product. Looked-up rows stay mapped.
     const bool last = i + 1 == chosen.size() || products[chosen[i + 1]].tensor != product.tensor;
-    if (last && tables.count(product.tensor) == 0) loader.file().release(*product.tensor);
+    if (last && tables.count(product.tensor) == 0) file.release(*product.tensor);
     if (progress) progress(static_cast<double>(done) / static_cast<double>(size));
   }
 }
