@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,8 @@ using Vector = std::vector<float>;
 
 struct EmbedOptions {
   ModelOptions model;
-  std::string tokens, out;
+  std::optional<std::string> tokens;
+  std::string out;
   bool json = false;
 };
 
@@ -121,8 +123,10 @@ Status run(const EmbedOptions& options, std::span<const text::TokenId> tokens) {
 
 int run_embed(const EmbedOptions& options) {
   std::vector<text::TokenId> tokens;
-  if (!options.tokens.empty()) {
-    auto parsed = parse_tokens(options.tokens);
+  if (options.json && !options.out.empty())
+    return usage("--json is for standard output, not --out");
+  if (options.tokens) {
+    auto parsed = parse_tokens(*options.tokens);
     if (!parsed.ok()) return usage("%s", parsed.error().message.c_str());
     if (options.out.empty()) return usage("--tokens needs --out");
     tokens = std::move(*parsed);

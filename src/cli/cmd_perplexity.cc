@@ -16,6 +16,7 @@
 #include "cli/progress.h"
 #include "engine/finite.h"
 #include "engine/sampler.h"
+#include "kernels/math.h"
 
 namespace geist::cli {
 namespace {
@@ -38,7 +39,7 @@ struct Score {
     sum_of_squares += nll * nll;
     ++count;
   }
-  double perplexity() const { return std::exp(sum / static_cast<double>(count)); }
+  double perplexity() const { return kernels::det_exp(sum / static_cast<double>(count)); }
   // One standard error of the mean, carried over to the perplexity.
   double error() const {
     const double n = static_cast<double>(count), mean = sum / n;
