@@ -50,7 +50,8 @@ class Words(Case):
                       ["run", self.model, "-p", "a", "--logit-bias", "x"], ["run", self.model, "-t", "0"],
                       ["logits", self.model, "--tokens", "1,,2", "--out", "x"],
                       ["logits", self.model, "--tokens", "1,2,", "--out", "x"], ["logits", self.model],
-                      ["embed", self.model, "--tokens", "1"], ["perplexity", self.model],
+                      ["embed", self.model, "--tokens", "1"], ["embed", self.model, "--tokens", ""],
+                      ["embed", self.model, "--json", "--out", self.folder / "x.npy"], ["perplexity", self.model],
                       ["bench", self.model, "-t", "1,x"], ["pull"], ["pull", "nonsense"], ["pull", "hf:a/b"],
                       ["pull", "http://x/y", "--sha256", "12"], ["completion", "tcsh"], ["info", "a", "b"]):
             with self.subTest(words=words):

@@ -1,8 +1,9 @@
 // The steps of train_step in llm.c, by hand: a line on standard input asks for a step, its seconds
 // come back. llm.c's train_gpt2.c is included from a clone of it:
 //
-//   cc -O3 -ffast-math -fno-finite-math-only -march=native -fopenmp -DTESTING -DOMP -I LLM.C
-//   bench/train/peer_llmc.c -lm -o peer_llmc
+// clang-format off
+//   cc -O3 -ffast-math -fno-finite-math-only -march=native -fopenmp -DTESTING -DOMP -I LLM.C bench/train/peer_llmc.c -lm -o peer_llmc
+// clang-format on
 //
 // usage: peer_llmc gpt2-124m BATCH TOKENS THREADS
 #include "train_gpt2.c"

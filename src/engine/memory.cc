@@ -109,7 +109,8 @@ bool Memory::hold(Session& session, int32_t count, int32_t adopt_end, bool wait,
     const uint64_t missing = grab(session, out);
     out.count = std::min(count, session.pending());
     const uint64_t to_read = missing / page_bytes_;
-    if ((to_read > 0 && pass.read_s <= 0) || (!wait && !fits_whole(session, out, missing, pass))) {
+    const bool too_large = !wait && count > 0 && !fits_whole(session, out, missing, pass);
+    if (too_large || (to_read > 0 && pass.read_s < 0)) {
       let_go(out);
       return false;
     }

@@ -157,9 +157,8 @@ TEST_F(SchedulerTest, WhoeverWaitsIsServedInTheEnd) {
   }
 }
 
-// Three sessions of which any two are too large for the memory, and each loses its pages to the
-// next: turns bring all of them to their ends.
-TEST_F(SchedulerTest, WhoDoesNotFitBesideTheOthersHasATurn) {
+// Three sessions of which any two are too large for the memory, with one budget.
+TEST_F(SchedulerTest, SessionsThatDoNotFitTogetherAllEnd) {
   Machine machine(8);
   Scheduler scheduler = make({.pass_tokens_max = 32, .passes_stuck_max = 10});
   std::vector<std::unique_ptr<Client>> clients;
@@ -175,7 +174,8 @@ TEST_F(SchedulerTest, WhoDoesNotFitBesideTheOthersHasATurn) {
   for (const auto& client : clients) EXPECT_EQ(client->rows, 41);
 }
 
-// A joiner that is too large does not keep out one that fits, nor that one it for ever.
+// A joiner that is too large does not keep out one that fits; it has its turn before the one that
+// decodes has ended.
 TEST_F(SchedulerTest, WhoFitsIsServedPastWhoDoesNot) {
   Machine machine(9);
   Scheduler scheduler = make({.passes_stuck_max = 40});
@@ -214,7 +214,7 @@ TEST_F(SchedulerTest, ReadingPagesLeavesDecodingItsLatency) {
   Client talker(&machine.memory, random_text(random_, 5), 40);
   Client reader(&machine.memory, text, 0);
   // Of a latency of nothing, one page a pass.
-  Scheduler scheduler = make({.latency_max_s = 1e-12});
+  Scheduler scheduler = make({.latency_max_s = 0});
   add(scheduler, talker);
   scheduler.step();
   add(scheduler, reader);
