@@ -48,22 +48,23 @@ class Geist:
 
 
 class LlamaCpp:
-    """llama.cpp as the npm package node-llama-cpp ships it, the best of its builds for this processor."""
+    """llama.cpp as the npm package node-llama-cpp ships it, the best of its builds for this processor, called from C:
+    the package's own script engine takes a time for each token that is not llama.cpp's."""
     name = "llama.cpp"
 
     def __init__(self, cpu=""):
-        self.folder = install_peer(cpu)
+        self.libraries = install_peer(cpu) / "node_modules/@node-llama-cpp/linux-x64/bins/linux-x64"
         self.backend = ""
+        self.program = ROOT / "bench/.cache/peer_llama"
+        self.program.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["cc", "-O2", "-o", self.program, ROOT / "bench/peer_llama.c", "-ldl"], check=True)
 
     def run(self, model, threads, works, repeats, first_token):
-        # Its attention is the faster one of its two at depth.
-        plan = {"threads": threads, "repeats": repeats, "work": works, "first_token": 16 if first_token else 0,
-                "flash": any(work["depth"] > 0 for work in works)}
-        out, _, mb = measured(["node", ROOT / "bench/peer_llama.mjs", model, json.dumps(plan)], cwd=self.folder)
+        plan = [f"{w['work']}:{w['tokens']}:{w['depth']}:{w['batch']}" for w in works]
+        out, _, mb = measured([self.program, self.libraries, model, threads, repeats, 16 if first_token else 0, *plan])
         result = json.loads(out)
-        self.backend = result["backend"]
-        return {"rates": [row["tokens_per_s"] for row in result["results"]],
-                "first_token_s": result["first_token_s"], "peak_mb": mb}
+        self.backend = " ".join(result["backend"].split())
+        return {"rates": result["rates"], "first_token_s": result["first_token_s"], "peak_mb": mb}
 
 
 class IkLlamaCpp:

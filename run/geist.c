@@ -119,7 +119,7 @@ static Value find(const char* name) {  // the value of a key; for no key, type T
 static double number(const char* name, double low, double high, double otherwise) {  // in [low, high]; `otherwise` if absent
   Value k = find(name); const u64 u = k.type < TYPES && k.count == 1 ? take_int(&k.data, value_size[k.type]) : 0;
   const double v = k.type == TYPES ? otherwise : k.type == REAL ? (double)float_of((u32)u) : k.type == 12 ? double_of(u) : (double)u;
-  return v >= low && v <= high ? v : (die("missing or out of range:", name), v);
+  return v >= low && v <= high ? v : (die("missing, a list or out of range:", name), v);
 }
 static Text string(const char* name) { Value k = find(name); return k.type == STRING && k.count == 1 ? take_text(&k.data) : (Text){"", 0}; }
 static void open_file(void) {
@@ -336,11 +336,9 @@ static int find_or_put(Map m, Text key, u64 part, u64 value) {  // value 0: only
   if (value) *e = (Entry){key, part, value};
   return -1;
 }
-enum { NORMAL = 1, UNKNOWN, CONTROL, USER, UNUSED, BYTE };
-typedef struct { Text text, bytes; double score; int type, ends; } Token;
+enum { NORMAL = 1, UNKNOWN, CONTROL, USER, UNUSED, BYTE }; typedef struct { Text text, bytes; double score; int type, ends; } Token;
 static Token* tokens; static Map vocabulary, merges; static u64 token_count, id_count;
-static int *ids, unk, spm, lone_numbers, whole_words, byte_token[256];
-static int find_token(Text t) { return find_or_put(vocabulary, t, 0, 0); }
+static int *ids, unk, spm, lone_numbers, whole_words, byte_token[256]; static int find_token(Text t) { return find_or_put(vocabulary, t, 0, 0); }
 static void add(int id) { if (id >= 0) ids = resize(ids, id_count + 1, sizeof(int)), ids[id_count++] = id; }
 static void encode_word(Text w) {
   const int whole = whole_words ? find_token(w) : -1;
@@ -357,8 +355,7 @@ static void encode_word(Text w) {
       const double rank = found < 0 ? 1e300 : spm ? -tokens[found].score : found;
       if (rank < best) best = rank, at = i;
     }
-    if (best == 1e300) break;
-    memmove(cut + at + 1, cut + at + 2, (n-- - at - 1) * 8);
+    if (best == 1e300) break; else memmove(cut + at + 1, cut + at + 2, (n-- - at - 1) * 8);
   }
   EACH(i, n) {
     const uint8_t* const s = (const uint8_t*)w.s + cut[i];
@@ -412,8 +409,11 @@ static void load_vocabulary(void) {
   whole_words = !spm && listed(" llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 ", pre);
   digits = whole_words || listed(" dbrx smaug-bpe chatglm-bpe glm4 ", pre) ? 3 : listed(" qwen2 deepseek-r1-qwen stablelm2 hunyuan megrez ", pre);
   lone_numbers = listed(" smollm starcoder refact command-r codeshell exaone minerva-7b ", pre);
-  const int bpe = same(kind, "gpt2") && (digits || lone_numbers || listed(" gpt-2 phi-2 olmo mpt jais mellum exaone4 ", pre));
-  if (!spm && (!bpe || merge.type != STRING)) die("the tokenizer of this file is for", "geist run");
+  const int bpe = same(kind, "gpt2") && (digits || lone_numbers || listed(" gpt-2 phi-2 olmo mpt jais mellum exaone4 trillion ", pre));
+  // By the file's name geist run knows special tokens that take the spaces beside them with them.
+  const Text title = string("general.name"); char* const name = resize(NULL, title.size, 1); EACH(i, title.size) name[i] = (char)(title.s[i] | 32);
+  const int strips = strstr(name, "phi3") || strstr(name, "phi-3") || strstr(name, "modern-bert"); free(name);
+  if (strips || (!spm && (!bpe || merge.type != STRING))) die("the tokenizer of this file is for", "geist run");
   check(text.type == STRING && text.count > 0 && text.count <= embedding.rows);
   check(!score.count || (score.type == REAL && score.count >= text.count)), check(!type.count || (type.type == I32 && type.count >= text.count));
   tokens = resize(NULL, token_count, sizeof(Token)), vocabulary = make_map(token_count), merges = make_map(merge.count), memset(byte_token, -1, sizeof byte_token);
@@ -482,7 +482,7 @@ int main(int argc, char** argv) {
   const double temperature = temp ? strtof(temp, NULL) : seed ? 0.8f : 0;  // greedy when there is no seed
   open_file(), load_model(), load_vocabulary(), unk = special_id("tokenizer.ggml.unknown_token_id", spm ? 0 : -1);
   const int bos = special_id("tokenizer.ggml.bos_token_id", spm ? 1 : 11), eot = special_id("tokenizer.ggml.eot_token_id", -1);
-  const int eos = special_id("tokenizer.ggml.eos_token_id", spm ? 2 : 11);
+  const int eos = special_id("tokenizer.ggml.eos_token_id", spm ? 2 : 11), eom = special_id("tokenizer.ggml.eom_token_id", -1);
   if (!raw && number("tokenizer.ggml.add_bos_token", 0, 1, spm || whole_words) > 0) add(bos);
   encode((Text){prompt, strlen(prompt)}, raw, spm ? (u64)number("tokenizer.ggml.add_space_prefix", 0, 1, 1) : 0);
   if (!raw && id_count > 1 && ids[0] == bos && ids[1] == bos) memmove(ids, ids + 1, --id_count * sizeof(int));
@@ -491,7 +491,7 @@ int main(int argc, char** argv) {
     const float* const logits = forward(ids[pos], pos, pos + 1 == id_count); if (!logits) continue;
     const int id = sample(logits, temperature, seed ? strtoull(seed, NULL, 10) : 0, drawn++);
     const Token t = id < (int)token_count ? tokens[id] : (Token){0};
-    if (t.ends || id == eos || id == eot) break;
+    if (t.ends || id == eos || id == eot || id == eom) break;
     if (t.type != CONTROL && t.type != UNKNOWN) fwrite(t.bytes.s ? t.bytes.s : "", 1, t.bytes.size, stdout), fflush(stdout);
     if (id_count < context) add(id);
   }

@@ -80,6 +80,9 @@ class Overwriting(Case):
         self.ok("quantize", self.hf, self.hf / "q8.gguf", "Q8_0")
         self.refused("quantize", self.hf / "model.gguf", self.hf / "model.gguf", "Q8_0")
 
+    def test_tensors_alone_are_no_model(self):
+        self.assertIn("give the folder", self.fails(1, "info", self.hf / "model.safetensors"))
+
     def test_info_says_what_a_folder_is(self):
         text = self.ok("info", self.hf).decode()
         self.assertIn("safetensors", text)

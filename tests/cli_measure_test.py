@@ -108,6 +108,10 @@ class Measure(Case):
         self.assertAlmostEqual(result["perplexity"] / math.exp(nll / count), 1, places=6)
         self.assertRegex(self.ok("perplexity", self.model, text, "--ctx", "32").decode(), r"^PPL = \d+\.\d+ \+/- \d")
         self.assertIn("too few", self.fails(1, "perplexity", self.model, text, "--ctx", "4096"))
+        text.write_text("a b c d e f g h " * 100)
+        long = self.geist("perplexity", self.model, text, "--ctx", "300")
+        self.assertEqual(long.returncode, 0)
+        self.assertIn(b"trained on 256", long.stderr)
 
     def test_bench(self):
         result = json.loads(self.ok("bench", self.model, "-p", "16", "-n", "8", "-t", "1,2", "-r", "2", "--json"))

@@ -7,14 +7,17 @@ import re
 import resource
 import shutil
 import signal
+import struct
 import subprocess
 import time
+import unittest
 
 import cli_support
 from cli_support import Case, GEIST, NEVER_ENDS, TIMEOUT_S
 
 COMMANDS = ["run", "chat", "info", "pages", "tokenize", "detokenize", "render", "logits", "embed", "perplexity", "eval",
             "bench", "pull", "quantize", "convert", "export", "train", "completion"]
+BERT = next(pathlib.Path(__file__).parent.glob("golden/models/bert*.gguf"), pathlib.Path("none"))
 
 
 class Words(Case):
@@ -64,6 +67,12 @@ class Words(Case):
         for seed in ("-1", "18446744073709551616", "1e3", "x"):
             self.assertIn("seed", self.fails(2, "run", self.model, "-p", "a", "--seed=" + seed))
 
+    def test_of_an_option_given_twice_the_last_counts(self):
+        words = ["run", self.model, "-p", "once", "--temp", "0", *NEVER_ENDS]
+        self.assertEqual(self.ok(*words, "-n", "3", "-n", "9"), self.ok(*words, "-n", "9"))
+        self.assertNotEqual(self.ok(*words, "-n", "9", "-r", "1", "-r", "zz"), self.ok(*words, "-n", "9"),
+                            "what may be repeated adds up")
+
     def test_an_instruction_set_is_named(self):
         said = self.fails(1, "run", self.model, "-p", "a", env=self.environment(GEIST_ISA="AVX9"))
         self.assertIn("'AVX9'", said)
@@ -103,6 +112,14 @@ class Words(Case):
             self.skipTest("this build needs more addresses than the limit")
         for words in (["run", self.model, "-p", "a"], ["bench", self.model, "-p", "1"]):
             self.assertIn("512 threads cannot be started", self.fails(1, *words, "-t", "512", preexec_fn=limit))
+        # Threads are the first thing that loading needs: what is off in the words or the header is said before.
+        nameless = self.folder / "no-tokenizer.gguf"
+        nameless.write_bytes(pathlib.Path(self.model).read_bytes().replace(b"tokenizer.ggml.model", b"tokenizer.ggml.nodel"))
+        for said, words in (("tokenizer.ggml.model", ["run", nameless, "-p", "a"]),
+                            ("--logit-bias", ["run", self.model, "-p", "a", "--logit-bias", "9999+1"]),
+                            ("prompt is empty", ["run", self.model, "-p", "", "--raw"]),
+                            ("--logit-bias", ["chat", self.model, "--logit-bias", "9999+1"])):
+            self.assertIn(said, self.fails(1, *words, "-t", "512", preexec_fn=limit))
 
     def test_not_enough_memory_is_one_line(self):
         def limit():
@@ -140,6 +157,20 @@ class Info(Case):
                              {"bytes_per_token": size, "window_bytes_per_token": 0, "context_bytes": size * 256})
         self.assertEqual(info["parameters"], sum(t["parameters"] for t in info["types"]))
         self.assertEqual(info["file_bytes"], os.path.getsize(self.model))
+
+    def test_a_part_of_a_split_that_is_missing(self):
+        header = b"GGUF" + struct.pack("<IQQ", 3, 0, 2)
+        for key, value in ((b"split.no", 0), (b"split.count", 2)):
+            header += struct.pack("<Q", len(key)) + key + struct.pack("<IH", 2, value)
+        (self.folder / "m-00001-of-00002.gguf").write_bytes(header)
+        said = self.fails(1, "info", self.folder / "m-00001-of-00002.gguf")
+        self.assertIn("m-00002-of-00002.gguf", said)
+        self.assertIn("all 2 parts", said)
+
+    @unittest.skipUnless(BERT.exists(), "no golden models")
+    def test_an_embedding_model_keeps_no_keys_and_values(self):
+        self.assertIsNone(json.loads(self.ok("info", BERT, "--json"))["kv"])
+        self.assertIn(b"KV cache        (none", self.ok("info", BERT))
 
     def test_text_and_names(self):
         text = self.ok("info", self.model)
@@ -254,6 +285,14 @@ class Run(Case):
         messages = json.dumps([{"role": r, "content": r} for r in ("system", "user")])
         context = '{"messages": %s, "x": %s}' % (messages, "[" * 1000000 + "]" * 1000000)
         self.assertIn("nested deeper", self.fails(1, "render", template, "--fold-system", input=context))
+        self.assertIn("the context nests deeper", self.fails(1, "render", template, input=context))
+
+    def test_a_template_from_a_pipe(self):
+        read, write = os.pipe()
+        os.write(write, b"{{ x }}!")
+        os.close(write)
+        self.assertEqual(self.ok("render", f"/dev/fd/{read}", input='{"x": 1}', pass_fds=[read]), b"1!")
+        os.close(read)
 
     def test_interrupt_ends_a_wait_for_the_prompt(self):
         for words in (["run", self.model], ["perplexity", self.model, "-"]):

@@ -200,6 +200,14 @@ class Identity : public ::testing::TestWithParam<std::string> {
     ASSERT_NE(unpacked, nullptr);
     EXPECT_EQ(unpacked->packed_bytes(), 0);
     expect_same(*unpacked, Way::kChunks, 2);
+    // Memory for a part of the weights alone.
+    const int64_t half = m->packed_bytes() / 2;
+    const auto partly =
+        load(GetParam(), type_, {.kernels = k, .packed_bytes_max = half}, Shape::kRandom);
+    ASSERT_NE(partly, nullptr);
+    EXPECT_LE(partly->packed_bytes(), half);
+    EXPECT_EQ(partly->packed_bytes() + partly->unpacked_bytes(), m->packed_bytes());
+    expect_same(*partly, Way::kWhole, 2);
   }
 
   void check(TensorType type) {

@@ -501,6 +501,30 @@ TEST(RunFile, DoesOrRefusesWhatEveryKeyAsksFor) {
   EXPECT_GE(refused, 12);
 }
 
+// What the file's name says of its tokenizer, and an end token of a kind of its own.
+TEST(RunFile, KnowsWhatOtherKeysSayOfTokens) {
+  using gguf::Value;
+  for (const char* name : {"Phi-3 mini", "my phi3", "modern-bert"}) {
+    const std::string path = write_random_model("llama", kernels::TensorType::kF32,
+                                                {{"general.name", Value::string(name)}});
+    const Ran ran = run(std::string(RUN_FILE) + " " + quoted(path) + " ab");
+    EXPECT_EQ(ran.code, 1) << name;
+    EXPECT_NE(ran.error.find("tokenizer"), std::string::npos) << ran.error;
+  }
+  const std::string plain = write_random_model("llama", kernels::TensorType::kF32);
+  const std::string all = engine_text(plain, "ab", 40, 0, 0, false);
+  int ended_early = 0;
+  for (uint32_t id = 3; id < 40; ++id) {
+    const std::string path = write_random_model("llama", kernels::TensorType::kF32,
+                                                {{"tokenizer.ggml.eom_token_id", Value::u32(id)}});
+    const Ran ran = run(std::string(RUN_FILE) + " " + quoted(path) + " ab -n 40");
+    EXPECT_EQ(ran.code, 0) << ran.error;
+    EXPECT_EQ(ran.out, engine_text(path, "ab", 40, 0, 0, false)) << id;
+    ended_early += ran.out.size() < all.size();
+  }
+  EXPECT_GT(ended_early, 0);
+}
+
 // Longer than a page of keys and values, and to the end of the context.
 TEST(RunFile, RunsToTheEndOfTheContext) {
   const std::string path = write_random_model("llama", kernels::TensorType::kF32);

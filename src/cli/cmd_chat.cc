@@ -261,13 +261,15 @@ void greet(const SpeakingModel& loaded, const engine::ChatFormat& format) {
 int run_chat(const ChatOptions& options) {
   if (Status status = check_sampler_flags(options.sampler); !status)
     return usage("%s", status.error().message.c_str());
-  auto loaded = load_speaking_model(options.model);
+  auto opened = open_speaking_model(options.model);
+  if (!opened.ok()) return fail(opened.error());
+  const auto sampler = finish_sampler_options(options.sampler, opened->tokenizer);
+  if (!sampler.ok()) return fail(sampler.error());
+  auto loaded = load_speaking_model(std::move(*opened), options.model);
   if (!loaded.ok()) return fail(loaded.error());
   if (!loaded->model->config().has_logits) {
     return fail(errorf("%s: an embedding model cannot chat", options.model.model.c_str()));
   }
-  const auto sampler = finish_sampler_options(options.sampler, *loaded->tokenizer);
-  if (!sampler.ok()) return fail(sampler.error());
   const auto format =
       engine::ChatFormat::create(loaded->model->file().metadata(), *loaded->tokenizer);
   if (!format.ok()) return fail(format.error());

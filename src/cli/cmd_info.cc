@@ -153,7 +153,7 @@ KvPlan plan_kv(const model::Config& config, model::KvType type) {
 }
 
 Json kv_json(const Info& info) {
-  if (!info.config) return nullptr;
+  if (!info.config || !info.config->causal) return nullptr;
   Json types = Json::object();
   for (int i = 0; i < kernels::kKvTypeCount; ++i) {
     const auto type = static_cast<model::KvType>(i);
@@ -168,6 +168,7 @@ Json kv_json(const Info& info) {
 
 std::string kv_text(const Info& info) {
   if (!info.config) return "(not known: Geist does not run this file)";
+  if (!info.config->causal) return "(none: each text is read whole)";
   const KvPlan plan = plan_kv(*info.config, model::KvType::kF32);
   std::string text = human_bytes(static_cast<double>(plan.bytes_per_token)) + " a token";
   if (plan.window_bytes_per_token > 0)

@@ -78,6 +78,8 @@ Result<Score> score_text(const PerplexityOptions& options, SpeakingModel& loaded
         "smaller --ctx",
         options.file.c_str(), tokens.size(), window);
   }
+  if (const int32_t trained = loaded.model->config().context_length; options.window > trained)
+    note("windows of %d tokens, but the model was trained on %d", options.window, trained);
   int64_t windows = static_cast<int64_t>(tokens.size() / window);
   if (options.windows_max > 0) windows = std::min<int64_t>(windows, options.windows_max);
   engine::Runner runner(*loaded.model, *loaded.pool);

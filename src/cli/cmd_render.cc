@@ -51,6 +51,10 @@ Result<Source> load_model_template(const std::string& path) {
 // template.
 Result<Source> load_source(const std::string& name) {
   std::error_code ignored;
+  if (std::filesystem::is_fifo(name, ignored)) {  // <(...) of a shell
+    GEIST_ASSIGN(std::string text, read_file(name, kTemplateBytesMax));
+    return Source{std::move(text), "", "", false};
+  }
   if (std::filesystem::is_regular_file(name, ignored)) {
     GEIST_ASSIGN(const MappedFile file, MappedFile::open(name));
     const std::string_view bytes(reinterpret_cast<const char*>(file.bytes().data()),
@@ -119,9 +123,10 @@ Command render_command() {
             ->required();
         app.add_option("--time", options->unix_time_s,
                        "what strftime_now sees, in seconds since 1970 (default: now; always UTC)");
-        app.add_flag("--fold-system", options->fold_system,
-                     "put a system message that the template does not show in front of the first "
-                     "user message");
+        app.add_flag(
+            "--fold-system", options->fold_system,
+            "put a system message that the template does not show in front of the first "
+            "user message, as geist chat and llama.cpp do; Jinja itself drops it or stops");
         return [options] { return run_render(*options); };
       }};
 }

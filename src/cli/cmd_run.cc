@@ -135,29 +135,30 @@ void report(const Outcome& outcome, const engine::SamplerOptions& sampler) {
 Status run(const RunOptions& options, Outcome& outcome) {
   const auto text = prompt_text(options);
   if (!text.ok()) return text.error();
-  auto loaded = load_speaking_model(options.model);
-  if (!loaded.ok()) return loaded.error();
-  const CatchInterrupt catching;  // until here Ctrl-C ends the program at once
-  outcome.load_s = loaded->load_s;
-  const auto sampler_options = finish_sampler_options(options.sampler, *loaded->tokenizer);
-  if (!sampler_options.ok()) return sampler_options.error();
-  outcome.prompt = engine::encode_prompt(*loaded->tokenizer, *text,
+  GEIST_ASSIGN(OpenedModel opened, open_speaking_model(options.model));
+  GEIST_ASSIGN(const engine::SamplerOptions sampler_options,
+               finish_sampler_options(options.sampler, opened.tokenizer));
+  outcome.prompt = engine::encode_prompt(opened.tokenizer, *text,
                                          {.bos = !options.raw, .parse_special = !options.raw});
   if (outcome.prompt.empty())
     return errorf("the prompt is empty and %s; give one with -p or -f",
                   options.raw ? "--raw puts no BOS token in front" : "this model has no BOS token");
+  // What the words have wrong is said by now: loading takes long.
+  GEIST_ASSIGN(const SpeakingModel loaded, load_speaking_model(std::move(opened), options.model));
+  const CatchInterrupt catching;  // until here Ctrl-C ends the program at once
+  outcome.load_s = loaded.load_s;
 
-  PromptCache cache(*loaded, options.cache, outcome.prompt.size() >= kPromptWorthCaching,
+  PromptCache cache(loaded, options.cache, outcome.prompt.size() >= kPromptWorthCaching,
                     options.verbose);
-  engine::Session session(*loaded->model, {.context_max = options.model.context_max,
-                                           .adapters = loaded->adapters,
-                                           .memory = &cache.memory()});
-  engine::Runner runner(*loaded->model, *loaded->pool);
-  engine::Sampler sampler(*sampler_options);
+  engine::Session session(*loaded.model, {.context_max = options.model.context_max,
+                                          .adapters = loaded.adapters,
+                                          .memory = &cache.memory()});
+  engine::Runner runner(*loaded.model, *loaded.pool);
+  engine::Sampler sampler(sampler_options);
   if (Status status = session.append(outcome.prompt); !status) return status;
   for (const text::TokenId id : outcome.prompt) sampler.accept(id);
-  GEIST_ASSIGN(const auto speculator, make_speculator(options.speculation, *loaded));
-  engine::Generation generation(session, runner, sampler, *loaded->tokenizer,
+  GEIST_ASSIGN(const auto speculator, make_speculator(options.speculation, loaded));
+  engine::Generation generation(session, runner, sampler, *loaded.tokenizer,
                                 {.tokens_max = options.tokens_max,
                                  .stops = options.stops,
                                  .ignore_end = options.ignore_end,
@@ -169,11 +170,10 @@ Status run(const RunOptions& options, Outcome& outcome) {
   outcome.cached_tokens =
       std::min(outcome.prompt.size(), static_cast<size_t>(cache.tokens_found()));
   cache.keep(session);
-  if (options.verbose) report(outcome, *sampler_options);
+  if (options.verbose) report(outcome, sampler_options);
   if (!options.json) return {};
   return write_output(
-      to_json(outcome, *sampler_options).dump(2, ' ', false, Json::error_handler_t::replace) +
-      "\n");
+      to_json(outcome, sampler_options).dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 int run_run(const RunOptions& options) {

@@ -75,6 +75,8 @@ int run_program(int argc, const char* const* argv) {
   CLI::App program(kIntroduction, "geist");
   program.set_version_flag("--version", "geist " GEIST_VERSION);
   program.require_subcommand(0, 1);
+  // Of an option given twice the last counts, so that words can be put behind an alias's.
+  program.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   program.footer("Each command explains itself: geist COMMAND --help");
   std::vector<std::pair<CLI::App*, std::function<int()>>> configured;
   for (const Command& command : commands()) {

@@ -89,6 +89,31 @@ Status load_adapters(const ModelOptions& options, LoadedModel& loaded) {
   return {};
 }
 
+Result<gguf::File> open_file(const ModelOptions& options) {
+  GEIST_ASSIGN(const std::string path, find_model(options.model));
+  return model::open_model_file(path);
+}
+
+Result<LoadedModel> load_file(gguf::File file, const ModelOptions& options) {
+  const auto begin = std::chrono::steady_clock::now();
+  LoadedModel loaded;
+  loaded.kv_type = options.kv_type;
+  GEIST_ASSIGN(loaded.pool, ThreadPool::create(options.threads));
+  // On a terminal only: packing takes a moment at most, and logs need not hear of it.
+  Progress progress("loading", 100, Progress::Unit::kShare, ::isatty(STDERR_FILENO) != 1);
+  model::LoadOptions load;
+  load.pool = loaded.pool.get();
+  load.pack = options.pack;
+  load.progress = [&](double done) { progress.update(static_cast<uint64_t>(done * 100)); };
+  GEIST_ASSIGN(loaded.model, model::Model::load(std::move(file), load));
+  if (const int64_t unpacked = loaded.model->unpacked_bytes(); unpacked > 0)
+    note("no memory to pack %s of the weights: they are read as the file has them, more slowly",
+         human_bytes(static_cast<double>(unpacked)).c_str());
+  GEIST_TRY(load_adapters(options, loaded));
+  loaded.load_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return loaded;
+}
+
 }  // namespace
 
 std::vector<std::string> LoadedModel::files() const {
@@ -102,42 +127,28 @@ std::vector<std::string> LoadedModel::files() const {
 }
 
 Result<LoadedModel> load_model(const ModelOptions& options) {
-  const auto begin = std::chrono::steady_clock::now();
-  const auto path = find_model(options.model);
-  if (!path.ok()) return path.error();
-  auto file = model::open_model_file(*path);
-  if (!file.ok()) return file.error();
-  LoadedModel loaded;
-  loaded.kv_type = options.kv_type;
-  auto pool = ThreadPool::create(options.threads);
-  if (!pool.ok()) return pool.error();
-  loaded.pool = std::move(*pool);
-  // On a terminal only: packing takes a moment at most, and logs need not hear of it.
-  Progress progress("loading", 100, Progress::Unit::kShare, ::isatty(STDERR_FILENO) != 1);
-  model::LoadOptions load;
-  load.pool = loaded.pool.get();
-  load.pack = options.pack;
-  load.progress = [&](double done) { progress.update(static_cast<uint64_t>(done * 100)); };
-  auto loaded_model = model::Model::load(std::move(*file), load);
-  if (!loaded_model.ok()) return loaded_model.error();
-  loaded.model = std::move(*loaded_model);
-  if (const int64_t unpacked = loaded.model->unpacked_bytes(); unpacked > 0)
-    note("no memory to pack %s of the weights: they are read as the file has them, more slowly",
-         human_bytes(static_cast<double>(unpacked)).c_str());
-  if (Status status = load_adapters(options, loaded); !status) return status.error();
-  loaded.load_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  return loaded;
+  GEIST_ASSIGN(gguf::File file, open_file(options));
+  return load_file(std::move(file), options);
+}
+
+Result<OpenedModel> open_speaking_model(const ModelOptions& options) {
+  GEIST_ASSIGN(gguf::File file, open_file(options));
+  GEIST_TRY(model::read_model_config(file));  // of a file that is no model this is the first to say
+  auto tokenizer = model::load_tokenizer(file.metadata());
+  if (!tokenizer.ok()) return Error{options.model + ": " + tokenizer.error().message};
+  return OpenedModel{std::move(file), std::move(*tokenizer)};
+}
+
+Result<SpeakingModel> load_speaking_model(OpenedModel opened, const ModelOptions& options) {
+  SpeakingModel speaking;
+  GEIST_ASSIGN(static_cast<LoadedModel&>(speaking), load_file(std::move(opened.file), options));
+  speaking.tokenizer.emplace(std::move(opened.tokenizer));
+  return speaking;
 }
 
 Result<SpeakingModel> load_speaking_model(const ModelOptions& options) {
-  auto loaded = load_model(options);
-  if (!loaded.ok()) return loaded.error();
-  SpeakingModel speaking;
-  static_cast<LoadedModel&>(speaking) = std::move(*loaded);
-  auto tokenizer = model::load_tokenizer(speaking.model->file().metadata());
-  if (!tokenizer.ok()) return Error{options.model + ": " + tokenizer.error().message};
-  speaking.tokenizer.emplace(std::move(*tokenizer));
-  return speaking;
+  GEIST_ASSIGN(OpenedModel opened, open_speaking_model(options));
+  return load_speaking_model(std::move(opened), options);
 }
 
 Result<std::vector<text::TokenId>> parse_tokens(const std::string& text) {

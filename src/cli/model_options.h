@@ -50,10 +50,17 @@ struct LoadedModel {
 
 Result<LoadedModel> load_model(const ModelOptions& options);
 
-// The same with its tokenizer.
+// The same with its tokenizer. In two steps, where there is something to check between: opening
+// reads the header alone, loading takes as long as the weights are large.
+struct OpenedModel {
+  gguf::File file;
+  text::Tokenizer tokenizer;
+};
 struct SpeakingModel : LoadedModel {
   std::optional<text::Tokenizer> tokenizer;
 };
+Result<OpenedModel> open_speaking_model(const ModelOptions& options);
+Result<SpeakingModel> load_speaking_model(OpenedModel opened, const ModelOptions& options);
 Result<SpeakingModel> load_speaking_model(const ModelOptions& options);
 
 // "1,2,3" as token ids.

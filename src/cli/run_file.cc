@@ -52,10 +52,9 @@ Status check_run_file_reads(const std::string& path) {
   if (said.starts_with(kPrefix)) said.erase(0, kPrefix.size());
   while (said.ends_with('\n') || said.ends_with(' ')) said.pop_back();
   if (said.empty()) said = path + ": it ended without a word";
-  return errorf(
-      "the run file does not read this model; geist run does: %s; for the type of a tensor,"
-      " geist quantize MODEL OUT Q8_0 makes a file that it reads",
-      said.c_str());
+  const bool is_type = said.find("the type of the tensor") != std::string::npos;
+  return errorf("the run file does not read this model; geist run does: %s%s", said.c_str(),
+                is_type ? "; geist quantize MODEL OUT Q8_0 makes a file that it reads" : "");
 }
 
 }  // namespace geist::cli

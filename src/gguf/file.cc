@@ -42,8 +42,11 @@ Result<File> File::open(const std::string& path) {
   if (split->number != 0) return not_the_first(*split, path);
   for (int64_t number = 1; number < split->count; ++number) {
     GEIST_ASSIGN(const std::string part_path, split_path(path, number, split->count));
-    GEIST_ASSIGN(MappedFile mapped_part, MappedFile::open(part_path));
-    auto part = std::make_shared<const MappedFile>(std::move(mapped_part));
+    auto mapped_part = MappedFile::open(part_path);
+    if (!mapped_part.ok())
+      return errorf("%s; all %lld parts must lie in one folder: download this one",
+                    mapped_part.error().message.c_str(), static_cast<long long>(split->count));
+    auto part = std::make_shared<const MappedFile>(std::move(*mapped_part));
     GEIST_ASSIGN(Header header, parse_header(part->bytes(), part_path));
     GEIST_TRY(check_part(header.metadata, part_path, number, split->count));
     GEIST_TRY(add_tensors(std::move(header.tensors), part_path, &file.tensors_, &file.index_));

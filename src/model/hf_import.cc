@@ -312,6 +312,9 @@ Result<gguf::File> import_hf(const std::string& folder) {
 
 Result<gguf::File> open_model_file(const std::string& path) {
   std::error_code ignored;
+  if (path.ends_with(".safetensors") && fs::is_regular_file(path, ignored))
+    return errorf("%s: tensors alone; give the folder, which has config.json and tokenizer.json",
+                  path.c_str());
   return fs::is_directory(path, ignored) ? import_hf(path) : gguf::File::open(path);
 }
 

@@ -89,9 +89,9 @@ Status read_id(const gguf::Metadata& metadata, std::string_view name, size_t cou
 
 Status read_ids(const gguf::Metadata& metadata, Vocabulary* v) {
   const std::pair<const char*, TokenId*> ids[] = {
-      {"bos_token_id", &v->bos},     {"eos_token_id", &v->eos},       {"eot_token_id", &v->eot},
-      {"unknown_token_id", &v->unk}, {"seperator_token_id", &v->sep}, {"padding_token_id", &v->pad},
-      {"cls_token_id", &v->cls},     {"mask_token_id", &v->mask}};
+      {"bos_token_id", &v->bos},     {"eos_token_id", &v->eos},     {"eot_token_id", &v->eot},
+      {"eom_token_id", &v->eom},     {"unknown_token_id", &v->unk}, {"seperator_token_id", &v->sep},
+      {"padding_token_id", &v->pad}, {"cls_token_id", &v->cls},     {"mask_token_id", &v->mask}};
   for (const auto& [name, id] : ids) GEIST_TRY(read_id(metadata, name, v->tokens.size(), id));
   return {};
 }

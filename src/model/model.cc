@@ -113,7 +113,7 @@ Result<std::unique_ptr<Model>> Model::load(gguf::File file, const LoadOptions& o
   if (options.pack) {
     ThreadPool single(1);
     model->packed_->pack(loader, *kernels, options.pool != nullptr ? *options.pool : single,
-                         options.progress);
+                         options.packed_bytes_max, options.progress);
   }
   return model;
 } catch (const std::bad_alloc&) {

@@ -51,9 +51,10 @@ enum class Output {
 };
 
 struct LoadOptions {
-  const kernels::Kernels* kernels = nullptr;       // null: default_kernels()
-  ThreadPool* pool = nullptr;                      // used for packing; null: single-threaded
-  bool pack = true;                                // false: multiply straight from the mapped file
+  const kernels::Kernels* kernels = nullptr;  // null: default_kernels()
+  ThreadPool* pool = nullptr;                 // used for packing; null: single-threaded
+  bool pack = true;                           // false: multiply straight from the mapped file
+  int64_t packed_bytes_max = INT64_MAX;       // pack no more than this, nor than memory is free
   std::function<void(double done)> progress = {};  // of packing, 0..1; may be empty
 };
 

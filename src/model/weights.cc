@@ -186,7 +186,7 @@ void Loader::experts(ExpertLinear& out, int layer, const char* role, int64_t row
 }
 
 void PackedWeights::pack(const Loader& loader, const kernels::Kernels& kernels, ThreadPool& pool,
-                         const std::function<void(double)>& progress) {
+                         int64_t bytes_max, const std::function<void(double)>& progress) {
   const std::vector<Loader::Product>& products = loader.products();
   int64_t total = 0;
   const gguf::File& file = loader.file();
@@ -196,6 +196,7 @@ void PackedWeights::pack(const Loader& loader, const kernels::Kernels& kernels, 
   int64_t room = total;
   if (available != 0 && total > available - kMemoryReserve)
     room = available - std::max(kMemoryReserve, available / kUnpackedShare);
+  room = std::min(room, bytes_max);
 
   // Tensors of which all products fit: experts share one.
   std::vector<size_t> chosen;

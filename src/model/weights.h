@@ -133,10 +133,10 @@ std::string block_name(int layer, const char* what);
 // The packed forms of a model's quantised matrices, in one allocation.
 class PackedWeights {
  public:
-  // Packs the quantised products of the loader, as many as fit into the memory that is free now,
-  // points the matrices at their panels and gives the file's pages back.
+  // Packs the quantised products of the loader, as many as fit into `bytes_max` and the memory that
+  // is free now, points the matrices at their panels and gives the file's pages back.
   void pack(const Loader& loader, const kernels::Kernels& kernels, ThreadPool& pool,
-            const std::function<void(double)>& progress);
+            int64_t bytes_max, const std::function<void(double)>& progress);
   int64_t bytes() const { return bytes_; }
   int64_t unpacked_bytes() const { return unpacked_bytes_; }  // what did not fit, packed
 

@@ -77,11 +77,11 @@ void Heap::fail(const char* format, ...) {
   message_ = line_ > 0 ? "line " + std::to_string(line_) + ": " + text : text;
 }
 
-bool Heap::enter() {
+bool Heap::enter(const char* what) {
   ++depth_;
   if (failed_) return false;
   if (depth_ <= limits_.depth_max) return true;
-  fail("the template nests deeper than %llu levels",
+  fail("%s nests deeper than %llu levels", what,
        static_cast<unsigned long long>(limits_.depth_max));
   return false;
 }

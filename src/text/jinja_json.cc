@@ -25,7 +25,7 @@ class JsonParser {
 
  private:
   Value element() {
-    const Nesting nesting(heap_);
+    const Nesting nesting(heap_, "the context");
     if (!nesting || !heap_.spend(1)) return {};
     skip_space();
     switch (peek()) {

@@ -61,7 +61,7 @@ class Heap {
   void set_line(int line) { line_ = line; }
   int line() const { return line_; }
 
-  bool enter();
+  bool enter(const char* what);
   void leave() { --depth_; }
   const RenderLimits& limits() const { return limits_; }
 
@@ -85,7 +85,8 @@ class Heap {
 // Guards a recursion: `Nesting nesting(heap); if (!nesting) return {};`
 class Nesting {
  public:
-  explicit Nesting(Heap& heap) : heap_(heap), ok_(heap.enter()) {}
+  explicit Nesting(Heap& heap, const char* what = "the template")
+      : heap_(heap), ok_(heap.enter(what)) {}
   ~Nesting() { heap_.leave(); }
   Nesting(const Nesting&) = delete;
   Nesting& operator=(const Nesting&) = delete;

@@ -42,8 +42,9 @@ struct Vocabulary {
       tokens;                    // as stored: SPM with U+2581, byte-level BPE in its byte alphabet
   std::vector<float> scores;     // SPM; may be empty otherwise
   std::vector<TokenType> types;  // may be empty: all normal
-  std::vector<std::string> merges;  // BPE: "left right", best first
-  TokenId bos = -1, eos = -1, eot = -1, unk = -1, sep = -1, pad = -1, cls = -1, mask = -1;
+  std::vector<std::string> merges;                 // BPE: "left right", best first
+  TokenId bos = -1, eos = -1, eot = -1, eom = -1;  // of text, turn, message
+  TokenId unk = -1, sep = -1, pad = -1, cls = -1, mask = -1;
   std::vector<TokenId> lstrip,
       rstrip;  // special tokens that take the white space on that side with them
   bool add_bos = false, add_eos = false, add_sep = false;

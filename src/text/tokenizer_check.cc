@@ -109,9 +109,9 @@ Status check_sizes(const Vocabulary& v) {
 
 Status check_ids(const Vocabulary& v) {
   const auto count = static_cast<TokenId>(v.tokens.size());
-  const std::pair<const char*, TokenId> ids[] = {{"BOS", v.bos}, {"EOS", v.eos},  {"EOT", v.eot},
-                                                 {"UNK", v.unk}, {"SEP", v.sep},  {"PAD", v.pad},
-                                                 {"CLS", v.cls}, {"MASK", v.mask}};
+  const std::pair<const char*, TokenId> ids[] = {{"BOS", v.bos}, {"EOS", v.eos}, {"EOT", v.eot},
+                                                 {"EOM", v.eom}, {"UNK", v.unk}, {"SEP", v.sep},
+                                                 {"PAD", v.pad}, {"CLS", v.cls}, {"MASK", v.mask}};
   for (const auto& [name, id] : ids)
     if (id < -1 || id >= count)
       return errorf(
@@ -205,7 +205,7 @@ std::vector<bool> end_tokens(const Vocabulary& v) {
       continue;
     ends[i] = is_one_of(kEndTexts, text) || is_one_of(kEndOfFileTexts, text);
   }
-  for (const TokenId id : {v.eos, v.eot})
+  for (const TokenId id : {v.eos, v.eot, v.eom})
     if (id >= 0) ends[static_cast<size_t>(id)] = true;
   return ends;
 }
