@@ -24,7 +24,7 @@ import subprocess
 import sys
 
 import chart
-from peers import GEIST, ROOT, Geist, IkLlamaCpp, LlamaCpp
+from peers import GEIST, ROOT, Geist, IkLlamaCpp, LlamaCpp, prompt_tokens
 
 WORKS = {
     "prefill": {"work": "prefill", "tokens": 512, "depth": 0, "batch": 1},
@@ -62,7 +62,7 @@ def compare(shape, kind, model, threads, args, peers):
     """One row for each work and peer. In turn, so that a change of the machine's speed meets all."""
     names = [name for name in args.works if name in WORKS]
     works = [WORKS[name] for name in names]
-    start = "start" in args.works
+    start = prompt_tokens(model) if "start" in args.works else 0
     rounds = [[p.run(model, threads, works, args.repeats, start) for p in [Geist(), *peers]]
               for _ in range(args.rounds)]
     rows = []

@@ -1,13 +1,17 @@
 // Times llama.cpp on one GGUF file, called as its own programs call it: no script engine is in the
-// figures. Prints one line of JSON: {"first_token_s": s or null, "rates": [tokens/s for each WORK],
-// "backend": what it chose}.
+// figures. Prints one line of JSON: {"rates": [tokens/s for each WORK], "backend": what it chose}.
 //
 // usage: peer_llama LIBRARIES MODEL THREADS REPEATS FIRST WORK...
-//   LIBRARIES: the folder of libllama*.so, libggml*.so and its processor back ends (bench/peer.py
-//   installs one) FIRST: tokens of the prompt whose first token is timed, from the start of this
-//   program on; 0 for none WORK: prefill:TOKENS:DEPTH:1 or decode:TOKENS:DEPTH:SEQUENCES, DEPTH
-//   tokens being read before the clock starts;
-//         the median of REPEATS runs counts
+//
+// LIBRARIES: the folder of libllama*.so, libggml*.so and its back ends (bench/peer.py installs
+// one).
+//
+// FIRST: tokens of a prompt that is read, and one token made, before all else; 0 for none. Without
+// a WORK this is for who times the whole command.
+//
+// WORK: prefill:TOKENS:DEPTH:1 or decode:TOKENS:DEPTH:SEQUENCES. DEPTH tokens are read before the
+// clock starts; the median of REPEATS runs counts.
+//
 // build: cc -O2 -o peer_llama peer_llama.c -ldl    (compare.py does)
 //
 // The package has no header. Its structures are passed by value and differ between releases, so
@@ -226,7 +230,6 @@ static double time_decode(Batch* batch, int tokens, int depth, int sequences, in
 }
 
 int main(int argc, char** argv) {
-  const double start = seconds();
   if (argc < 6) die("usage: peer_llama LIBRARIES MODEL THREADS REPEATS FIRST WORK...", "");
   threads = atoi(argv[3]);
   const int repeats = atoi(argv[4]), first = atoi(argv[5]);
@@ -234,18 +237,13 @@ int main(int argc, char** argv) {
     die("THREADS, REPEATS or FIRST are off", "");
   load(argv[1], argv[2]);
   Batch batch = CALL(Batch, llama_batch_init, int32_t, int32_t, int32_t)(kBatchMax, 0, 1);
-  double first_token_s = -1;
   if (first > 0) {
     Context* const context = make_context((uint32_t)first, 1);
     read_tokens(context, &batch, 0, first, 0);
     likeliest(context, -1);
-    first_token_s = seconds() - start;
     free_context(context);
   }
-  if (first_token_s < 0)
-    printf("{\"first_token_s\": null, \"rates\": [");
-  else
-    printf("{\"first_token_s\": %.4f, \"rates\": [", first_token_s);
+  printf("{\"rates\": [");
   if (argc > 6) time_prefill(&batch, 64, 0, 1);  // warm-up: page cache, repacking
   for (int i = 6; i < argc; ++i) {
     char kind[16];

@@ -1,7 +1,7 @@
 """The programs that bench/compare.py times, each behind one call: a file and a list of works in, rates out.
 
 A work is a dict: work ("prefill", "decode"), tokens, depth (tokens in the cache before), batch (sequences side
-by side). A run gives {"rates": [tokens/s for each work], "first_token_s": seconds or None, "peak_mb": MB}.
+by side). first_token is the number of tokens of PROMPT, or 0 for not to be timed. A run gives {"rates": [tokens/s for each work], "first_token_s": seconds or None, "peak_mb": MB}.
 """
 import json
 import os
@@ -13,7 +13,7 @@ import time
 from peer import ROOT, install_peer
 
 GEIST = ROOT / "build" / "release" / "geist"
-PROMPT = "One two three four five six seven eight nine ten eleven twelve."
+PROMPT = "One two three."
 
 
 def measured(command, cwd=None):
@@ -27,6 +27,13 @@ def measured(command, cwd=None):
     if process.returncode != 0:
         sys.exit(f"{' '.join(command)} failed:\n{err[-2000:]}")
     return out, time.monotonic() - start, usage.ru_maxrss / 1024
+
+
+def prompt_tokens(model):
+    """How many tokens the prompt of "first token" is; peers read as many."""
+    words = [GEIST, "tokenize", model, "--json"]
+    done = subprocess.run(words, input=PROMPT, stdout=subprocess.PIPE, text=True, check=True)
+    return len(json.loads(done.stdout))
 
 
 class Geist:
@@ -61,10 +68,14 @@ class LlamaCpp:
 
     def run(self, model, threads, works, repeats, first_token):
         plan = [f"{w['work']}:{w['tokens']}:{w['depth']}:{w['batch']}" for w in works]
-        out, _, mb = measured([self.program, self.libraries, model, threads, repeats, 16 if first_token else 0, *plan])
-        result = json.loads(out)
-        self.backend = " ".join(result["backend"].split())
-        return {"rates": result["rates"], "first_token_s": result["first_token_s"], "peak_mb": mb}
+        command, rates, peak, first = [self.program, self.libraries, model, threads, repeats], [], 0.0, None
+        if plan:
+            out, _, peak = measured([*command, 0, *plan])
+            result = json.loads(out)
+            rates, self.backend = result["rates"], " ".join(result["backend"].split())
+        if first_token:  # the whole command, as for geist
+            _, first, _ = measured([*command, first_token])
+        return {"rates": rates, "first_token_s": first, "peak_mb": peak}
 
 
 class IkLlamaCpp:
